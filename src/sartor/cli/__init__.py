@@ -1,0 +1,73 @@
+"""The command line: one file a command, each parses, calls one function and prints.
+
+Exit codes: 0 done (warnings included), 2 bad input refused, 3 a gate said no, 130 interrupted, 1 a bug of ours.
+Nothing heavy is imported before a command needs it, so that ``--help`` is instant.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from sartor.cli import console
+from sartor.cli.doctor import doctor
+from sartor.cli.evaluate import evaluate
+from sartor.cli.families import families
+from sartor.cli.generate import generate
+from sartor.cli.init import init
+from sartor.cli.models import models
+from sartor.cli.predict import predict
+from sartor.cli.show import show
+from sartor.errors import SartorError
+
+_INTERRUPTED = 130
+
+
+class _InOrder(click.Group):
+    """A group that lists its commands in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sartor")
+def cli() -> None:
+    r"""Turn a task in plain words and a few examples into a small, private, proved model.
+
+    \b
+    sartor init "Route support mails to billing, bug or other" --examples mails.csv
+    sartor generate task.yaml
+    sartor predict NAME "I was charged twice"
+    """
+
+
+for _command in (init, generate, predict, evaluate, models, show, families, doctor):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code. Whoever can mend an error gets a sentence, not a traceback."""
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(arguments, prog_name="sartor", standalone_mode=False)
+        sys.stdout.flush()
+    except SartorError as error:
+        console.failed(error, as_json=as_json)
+        return error.exit_code
+    except click.ClickException as error:
+        console.failed(error, as_json=as_json)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        console.say_error("Interrupted; nothing was left half-written.")
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

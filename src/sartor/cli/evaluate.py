@@ -1,0 +1,81 @@
+"""``sartor evaluate``: the full report of a stored model, on a file of rows it had not seen."""
+
+from pathlib import Path
+
+import click
+
+from sartor.cli import console
+from sartor.types import Columns, Report, to_json
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled rows; default: the stored proof."
+)
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the report as a page.")
+@console.column_options
+@console.common
+def evaluate(
+    model: str,
+    data: Path | None,
+    html: Path | None,
+    text_column: str | None,
+    label_column: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Report how good MODEL is (an id, a name, name@champion, name@v2, or a folder)."""
+    from sartor import pipeline
+    from sartor.evaluate.render import to_html
+    from sartor.model import load
+
+    loaded = load(model)
+    if data is None:
+        report = loaded.report
+    else:
+        with console.progress() as progress:
+            report = pipeline.assess(
+                loaded, data, columns=Columns(text_column, label_column), seed=seed, progress=progress
+            )
+    if html is not None:
+        with console.writing(html) as file:
+            file.write(to_html(report, loaded.manifest))
+    if as_json:
+        console.print_json(to_json(report))
+        return
+    print_report(report)
+    warnings = [note for note in report.notes if note.level == "warning"]
+    console.print_notes(warnings)
+    if html is not None:
+        console.say(f"Written to {html}.")
+    else:
+        console.next_step(f"sartor evaluate {model}{f' --data {data}' if data else ''} --html report.html")
+
+
+def print_report(report: Report) -> None:
+    """Print a report for a person: headline, comparison, labels, promises, cost."""
+    from sartor.evaluate import render
+
+    console.say(click.style(report.headline, bold=True))
+    console.say(report.protocol.text)
+    if report.scores is not None:
+        console.print_table(render.COMPARISON_COLUMNS, render.comparison_rows(report))
+        console.print_table(render.CLASS_COLUMNS, render.class_rows(report)[:_MOST_CLASSES])
+        if len(report.classes) > _MOST_CLASSES:
+            console.say(f"… and {len(report.classes) - _MOST_CLASSES} more labels (--json or --html has them all)")
+        console.say(
+            f"Calibration: confidence is off by {100 * report.scores.ece:.1f} points on average (ECE), "
+            f"balanced accuracy {100 * report.scores.balanced_accuracy.value:.1f}%."
+        )
+    for line in render.promise_lines(report):
+        console.say(line)
+    if (cost := report.cost) is not None:
+        console.say(
+            f"One answer takes {cost.latency_p50_ms:.0f} ms (p95 {cost.latency_p95_ms:.0f} ms); in bulk "
+            f"{cost.texts_per_second:,.0f} texts/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
+            f"{cost.peak_memory_mb:,.0f} MB; on {cost.machine}."
+        )
+
+
+_MOST_CLASSES = 20

@@ -1,0 +1,143 @@
+"""``sartor generate``: a task and rows to a stored, proved model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sartor.cli import console
+from sartor.errors import GateRefused, TaskError
+from sartor.types import Task, to_json
+
+if TYPE_CHECKING:
+    from sartor.pipeline import Made
+
+_TASK_FILES = {".yaml", ".yml", ".json"}
+
+
+@click.command()
+@click.argument("task")
+@click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the model there.")
+@click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
+@click.option("--base", metavar="BASE", help="Frozen base to stand on; default by language.")
+@click.option("--language", metavar="CODE", help="As en or ja; default detected.")
+@click.option("--merge-labels", is_flag=True, help="Make one of labels that differ only in case, width or spaces.")
+@console.column_options
+@console.common
+def generate(
+    task: str,
+    examples: str | None,
+    out: Path | None,
+    base: str | None,
+    merge_labels: bool,
+    seed: int,
+    as_json: bool,
+    **overrides: str | None,
+) -> None:
+    """Generate a model for TASK: a task file (task.yaml), or a description in quotes.
+
+    Proves it beside honest baselines, stores it, and says what it is worth.
+    """
+    wanted = read_task(task, **overrides)
+    from sartor import pipeline, settings
+    from sartor.registry.store import Store
+
+    store = Store(settings.current().home)
+    if out is not None:
+        store.check_export(out, overwrite=True)  # before minutes are spent
+    with console.progress() as progress:
+        made = pipeline.make(wanted, examples, base=base, seed=seed, merge_labels=merge_labels, progress=progress)
+    assert made.entry is not None
+    if out is not None:
+        store.export(made.entry.id, out, overwrite=True)  # only what the store holds as well is replaced
+    if as_json:
+        console.print_json(as_dict(made, out))
+    else:
+        print_made(made, out)
+    if not made.decision.passed:
+        raise GateRefused(" ".join(made.decision.reasons) + " The model is kept, but no alias points at it.")
+
+
+def read_task(
+    task: str,
+    *,
+    name: str | None = None,
+    language: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> Task:
+    """Return the task in a file, or one with ``task`` as its description, the overrides applied."""
+    path = Path(task) if len(task) < 4096 and "\n" not in task else None
+    is_file = path is not None and path.suffix.lower() in _TASK_FILES and " " not in path.suffix
+    if path is not None and is_file:
+        from sartor.data.taskfile import read_task as read_file
+
+        found = read_file(path)
+    elif path is not None and path.is_file():
+        raise TaskError(
+            f"{task!r} is a file, but not a task file (.yaml or .json). Give a description in quotes and the rows by "
+            f'--examples: sartor generate "…" --examples {task}'
+        )
+    else:
+        found = Task(description=task)
+    if not found.description.strip() and not found.labels and not found.examples:
+        raise TaskError("The description is empty. Say in a sentence what the model shall do.")
+    columns = replace(
+        found.columns,
+        input=text_column or found.columns.input,
+        output=label_column or found.columns.output,
+    )
+    return replace(found, name=name or found.name, language=language or found.language, columns=columns)
+
+
+def as_dict(made: "Made", out: Path | None) -> dict[str, Any]:
+    """Return what ``--json`` prints; documented in docs/contract.md."""
+    manifest, entry = made.model.manifest, made.entry
+    assert entry is not None
+    return {
+        "id": entry.id,
+        "path": str(out.absolute() if out else entry.path),
+        "name": entry.name,
+        "version": entry.version,
+        "alias": made.decision.alias,
+        "family": manifest.family,
+        "base": manifest.base.name,
+        "head": manifest.head,
+        "generator": manifest.generator,
+        "seconds": dict(made.seconds),
+        "n_parameters": manifest.n_parameters,
+        "seed": manifest.seed,
+        "labels": [label.name for label in manifest.requirement.labels],
+        "gate": {"passed": made.decision.passed, "reasons": list(made.decision.reasons)},
+        "notes": to_json(made.notes),
+        "report": to_json(made.model.report),
+    }
+
+
+def print_made(made: "Made", out: Path | None) -> None:
+    """Print what was understood, what the model is worth and what to do with it."""
+    entry = made.entry
+    assert entry is not None
+    console.print_notes(made.notes)
+    console.say()
+    print_report(made)
+    console.say(f"Stored as {entry.name}@v{entry.version} ({entry.id})" + (f", copied to {out}." if out else "."))
+    if made.decision.alias:
+        console.say(f"It is the {made.decision.alias} of that name now.")
+    console.next_step(
+        f'sartor predict {entry.name} "a text of yours"',
+        f"sartor predict {entry.name} --input new.csv --output answers.csv",
+        f"sartor evaluate {entry.name} --data test.csv --html report.html",
+    )
+
+
+def print_report(made: "Made") -> None:
+    """Print the proof and the cost."""
+    from sartor.cli.evaluate import print_report as show
+
+    show(made.model.report)
+    manifest, seconds = made.model.manifest, made.seconds
+    parts = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items())
+    console.say(f"{manifest.n_parameters:,} parameters ({manifest.head} on {manifest.base.name}); {parts}.")

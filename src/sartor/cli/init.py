@@ -1,0 +1,63 @@
+"""``sartor init``: a task file, with what was understood and why."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from sartor.cli import console
+from sartor.cli.generate import read_task
+from sartor.errors import StorageError
+from sartor.types import to_json
+
+
+@click.command()
+@click.argument("description")
+@click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
+@click.option("--unlabelled", metavar="FILE", help="Rows without labels, for later use.")
+@click.option("--out", type=click.Path(path_type=Path), default="task.yaml", show_default=True, metavar="FILE")
+@click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
+@click.option("--language", metavar="CODE", help="As en or ja; default detected.")
+@click.option("--force", is_flag=True, help="Replace the task file if there is one.")
+@console.column_options
+@console.common
+def init(
+    description: str,
+    examples: str | None,
+    unlabelled: str | None,
+    out: Path,
+    force: bool,
+    seed: int,
+    as_json: bool,
+    **overrides: str | None,
+) -> None:
+    """Write a task file for DESCRIPTION and show what was understood, and why. Nothing is generated yet."""
+    task = read_task(description, **overrides)
+    if out.exists() and not force:
+        raise StorageError(f"{str(out)!r} exists already. Say --force to replace it, or name another file by --out.")
+    from sartor import pipeline
+    from sartor.data.taskfile import write_task
+    from sartor.registry.store import slug
+    from sartor.requirement.heuristic import understand
+
+    with console.progress() as progress:
+        rows = pipeline.gather(task, examples, progress)
+    need = understand(task, rows, name=slug(task.name or task.description)).requirement
+    written = replace(
+        task,
+        name=need.name,
+        kind=need.family,
+        labels={label.name: label.description for label in need.labels},
+        language=need.language,
+        examples=os.path.abspath(examples) if examples else task.examples,
+        unlabelled=os.path.abspath(unlabelled) if unlabelled else task.unlabelled,
+    )
+    write_task(written, out)
+    if as_json:
+        console.print_json({"task_file": str(out), "task": to_json(written), "requirement": to_json(need)})
+        return
+    console.print_notes(need.notes)
+    console.say()
+    console.say(f"Written to {out}. A few words after each label, where its name says little, help most with few rows.")
+    console.next_step(f"sartor generate {out}")

@@ -1,0 +1,27 @@
+"""What "the same text" means, for everybody who must agree on it."""
+
+import unicodedata
+
+
+def normalise(text: str) -> str:
+    """Return ``text`` without what does not change its meaning: width, case, runs of spaces.
+
+    >>> normalise("  Ｈello   World ")
+    'hello world'
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def short(text: str) -> str:
+    """Return ``text`` cut to what fits a sentence."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def squeeze(name: str) -> str:
+    """Return ``name`` normalised and without any space: how labels and column names are compared.
+
+    >>> squeeze("Bug Report") == squeeze("bugreport ")
+    True
+    """
+    return normalise(name).replace(" ", "")

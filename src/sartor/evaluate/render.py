@@ -1,0 +1,138 @@
+"""A report for people: rows for tables, promises in words, and one self-contained HTML page."""
+
+import functools
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from sartor.evaluate.headline import p_value, percent
+from sartor.types import ClassScores, Coverage, Manifest, Metric, Paired, Report, Scores
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+COMPARISON_COLUMNS = ("", "accuracy", "95% interval", "macro-F1", "difference", "p", "the model is")
+CLASS_COLUMNS = ("label", "rows", "precision", "recall", "95% interval", "F1", "most often taken for")
+_PAIRS = 10
+_VERDICTS = {"better": "better", "worse": "WORSE", "tie": "no better"}
+
+
+def comparison_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return the model and then its baselines, most accurate first, under ``COMPARISON_COLUMNS``.
+
+    The difference is the model's accuracy less the baseline's, in points.
+    """
+    if report.scores is None:
+        return []
+    baselines = sorted(report.baselines, key=lambda b: -b.scores.accuracy.value)
+    return [
+        ("this model", *_scores_cells(report.scores), "", "", ""),
+        *((b.title, *_scores_cells(b.scores), *_paired_cells(b.paired)) for b in baselines),
+    ]
+
+
+def class_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return one row for each label under ``CLASS_COLUMNS``."""
+    return [
+        (
+            c.label,
+            str(c.rows),
+            percent(c.precision),
+            percent(c.recall.value) if c.rows else "–",
+            interval(c.recall) if c.rows else "–",
+            percent(c.f1),
+            c.most_confused_with or "",
+        )
+        for c in report.classes
+    ]
+
+
+def promise_lines(report: Report) -> list[str]:
+    """Return one sentence for each promise, kept or refused."""
+    if not report.coverage:
+        return ["Nothing is promised, because the model is not proved."]
+    return [_promise(coverage) for coverage in report.coverage]
+
+
+def confusion_lines(report: Report) -> list[str]:
+    """Return which label is taken for which other, the least recalled first; ten at most."""
+    confused = sorted((c for c in report.classes if c.most_confused_with), key=lambda c: c.recall.value)
+    return [_confusion(c) for c in confused[:_PAIRS]]
+
+
+def interval(metric: Metric) -> str:
+    """Return a 95% interval in percent.
+
+    >>> interval(Metric(0.825, 0.791, 0.855))
+    '[79.1, 85.5]'
+    """
+    return f"[{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+
+
+def to_html(report: Report, manifest: Manifest | None = None) -> str:
+    """Return one HTML page that needs nothing else: no script, no font, no image from elsewhere."""
+    return _template().render(
+        report=report,
+        manifest=manifest,
+        title=manifest.name if manifest else "Report",
+        comparison_columns=COMPARISON_COLUMNS,
+        comparison_rows=comparison_rows(report),
+        class_columns=CLASS_COLUMNS,
+        class_rows=class_rows(report),
+        promise_lines=promise_lines(report),
+        confusion_lines=confusion_lines(report),
+        bars=_bars(report),
+        interval=interval,
+        percent=percent,
+    )
+
+
+@functools.cache
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined  # 30 ms that only a page is worth
+
+    source = files("sartor.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source)
+
+
+def _bars(report: Report) -> list[dict[str, Any]]:
+    """Return what the bar chart draws, in the order of the comparison table."""
+    if report.scores is None:
+        return []
+    baselines = sorted(report.baselines, key=lambda b: -b.scores.accuracy.value)
+    return [
+        {"title": "this model", "accuracy": report.scores.accuracy, "model": True},
+        *({"title": b.title, "accuracy": b.scores.accuracy, "model": False} for b in baselines),
+    ]
+
+
+def _scores_cells(scores: Scores) -> tuple[str, str, str]:
+    return percent(scores.accuracy.value), interval(scores.accuracy), percent(scores.macro_f1.value)
+
+
+def _paired_cells(paired: Paired) -> tuple[str, str, str]:
+    difference = paired.difference
+    points = f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+    return points, p_value(paired.p_value).removeprefix("p ").removeprefix("= "), _VERDICTS[paired.verdict]
+
+
+def _promise(c: Coverage) -> str:
+    wanted = f"{100 * c.precision:g}%"
+    if c.threshold is not None:
+        condition = f"with a confidence of at least {c.threshold:.4g}" if c.threshold else "whatever their confidence"
+        return (
+            f"{wanted} right is promised for answers {condition}: {percent(c.coverage)} of the rows "
+            f"({c.errors} of {c.accepted} such answers were wrong here)."
+        )
+    if c.accepted < c.needed:
+        return (
+            f"{wanted} right cannot be promised: it takes at least {c.needed} rows, all right; there are {c.accepted}."
+        )
+    return f"{wanted} right cannot be promised: {c.errors} of the {c.accepted} most confident answers were wrong."
+
+
+def _confusion(c: ClassScores) -> str:
+    return (
+        f"{c.label!r}: {percent(c.recall.value)} of {c.rows} rows found; "
+        f"the others are most often taken for {c.most_confused_with!r}."
+    )

@@ -1,0 +1,48 @@
+"""Kinds of models that can be generated. One file each; the file's name is the family's, with underscores.
+
+Families outside this package are found by the entry-point group ``sartor.families`` (name -> module).
+"""
+
+import functools
+import importlib
+import importlib.metadata
+import pkgutil
+from typing import Any
+
+from sartor.errors import NotFoundError, did_you_mean
+from sartor.families.interface import Family
+
+_NOT_A_FAMILY = {"interface"}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all families, sorted; nothing is imported for it."""
+    return tuple(sorted(_modules()))
+
+
+def load(name: str) -> Family[Any]:
+    """Return the family called ``name``.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    modules = _modules()
+    if name not in modules:
+        near = did_you_mean(name, modules)
+        raise NotFoundError(f"No model family named {name!r}.{near} Known families: {', '.join(sorted(modules))}.")
+    return _family(modules[name])
+
+
+@functools.cache
+def _family(module: str) -> Family[Any]:
+    return importlib.import_module(module).FAMILY
+
+
+def _modules() -> dict[str, str]:
+    own = {
+        info.name.replace("_", "-"): f"{__name__}.{info.name}"
+        for info in pkgutil.iter_modules(__path__)
+        if info.name not in _NOT_A_FAMILY
+    }
+    foreign = {point.name: point.value for point in importlib.metadata.entry_points(group="sartor.families")}
+    return {**foreign, **own}

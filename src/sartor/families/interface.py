@@ -1,0 +1,138 @@
+"""What a family must be able to do. A new family is one new file beside this one, and no other edit.
+
+    base -> encode -> condition -> generate -> predict
+
+``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what was encoded, so
+that the proof can call it again on every fold. A family is final: to change one, wrap it.
+
+Dimension key:   N: rows   C: labels
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartor.types import BaseRef, Progress, Requirement, Weights, silent
+
+IntArray: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+class Features(Protocol):
+    """Encoded rows. Opaque to everybody but the family that made them."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def take(self, rows: IntArray) -> Self:
+        """Return the features of these rows, in this order."""
+        ...
+
+
+class Base(Protocol):
+    """A loaded, frozen base."""
+
+    @property
+    def ref(self) -> BaseRef:
+        """Return what a manifest says of it."""
+        ...
+
+
+F = TypeVar("F", bound=Features)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(Generic[F]):
+    """The encoded task: all that a generator sees."""
+
+    labels: F
+    """Of label names and descriptions, C rows in the requirement's order."""
+    support: F
+    """Of the labelled rows; may be empty."""
+    targets: IntArray
+    """(N,) index into the requirement's labels, one for each support row."""
+
+    def take(self, rows: IntArray) -> "Condition[F]":
+        """Return the same task with these support rows only."""
+        return Condition(self.labels, self.support.take(rows), self.targets[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Answers for N rows."""
+
+    probabilities: FloatArray
+    """(N, C), rows sum to one; calibrated."""
+    scope: FloatArray
+    """(N,) how much a row looks like what the model was made for; larger is more."""
+    abstain: BoolArray
+    """(N,) true where ``scope`` lies below the model's threshold: none of these, or not sure."""
+
+    @property
+    def confidence(self) -> FloatArray:
+        """Return (N,) probability of the best label."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def best(self) -> IntArray:
+        """Return (N,) index of the best label."""
+        return self.probabilities.argmax(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Generic[F]):
+    """An honest baseline: made from the same rows, judged on the same rows."""
+
+    name: str
+    title: str
+    answer: Callable[[Requirement, "Condition[F]", F, int], FloatArray]
+    """``answer(requirement, condition, features, seed)`` -> (N, C) probabilities for ``features``."""
+
+
+class Family(ABC, Generic[F]):
+    """A kind of model that can be generated."""
+
+    name: ClassVar[str]
+    """As the file's, with hyphens; the ecosystem's pipeline task."""
+    summary: ClassVar[str]
+    """One line for a person."""
+    generator: ClassVar[str]
+    """Name and version of what emits the weights, as ``floor/1``."""
+
+    @abstractmethod
+    def base(self, requirement: Requirement, *, progress: Progress = silent) -> Base:
+        """Load the frozen base that the requirement names.
+
+        Raises:
+            AssetError: when it cannot be had.
+        """
+
+    @abstractmethod
+    def encode(self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent) -> F:
+        """Encode inputs, one row each, in order."""
+
+    @abstractmethod
+    def encode_labels(self, base: Any, requirement: Requirement) -> F:
+        """Encode the requirement's labels (names and descriptions), one row each, in order."""
+
+    @abstractmethod
+    def generate(self, requirement: Requirement, condition: Condition[F], *, seed: int) -> Weights:
+        """Emit the weights of the target. Deterministic; the order of support rows does not matter."""
+
+    @abstractmethod
+    def predict(self, requirement: Requirement, weights: Weights, features: F) -> Prediction:
+        """Answer for encoded rows with generated weights."""
+
+    @abstractmethod
+    def head(self, weights: Weights) -> str:
+        """Return the name of what was solved, as ``ridge`` or ``logistic``."""
+
+    @abstractmethod
+    def controls(self, requirement: Requirement) -> Sequence[Control[F]]:
+        """Return the baselines this family must be shown beside."""

@@ -1,0 +1,332 @@
+"""Text in, one of a list of labels out: a linear head on a frozen encoder's layers and on hashed n-grams.
+
+The weights are those that :mod:`sartor.nn.solve` solves in closed form from the rows and the label names (the
+*floor*: nothing is learned beforehand). What is stored is one matrix a block, a bias, a temperature and an
+out-of-scope threshold; scores are linear in the features, probabilities their tempered softmax.
+
+Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.special
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from typing_extensions import override
+
+from sartor import settings
+from sartor.assets import resolve
+from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
+from sartor.nn import features, solve
+from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
+from sartor.nn.features import TextFeatures
+from sartor.types import BaseRef, Progress, Requirement, Weights, silent
+
+POOLED = ("first", "low", "mid", "last", "peak")
+"""Names of the pooled blocks, in the order of P: mean of layers 0, 1/3, 2/3 and the last; maximum of the last."""
+LAST = POOLED.index("last")
+
+ZERO_SHOT_TEMPERATURE = 7.0
+"""Of softmax over label-name similarity when there is no row; fitted on development tasks (LOG.md, 2026-11-23)."""
+RIDGE_TEMPERATURE = 3.5
+"""What ridge scores usually need; a few rows cannot say otherwise. Fitted on development tasks likewise."""
+LOGISTIC_TEMPERATURE = 1.0
+OUT_OF_SCOPE_SHARE = 0.05
+"""Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
+
+_TEMPLATES = {"en": "This text is about {}.", "ja": "これは{}についての文です。"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextBase:
+    """A frozen encoder with its tokenizer."""
+
+    ref: BaseRef
+    encoder: BertEncoder
+    tokenizer: Tokenizer
+    prefix: str
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """Return what :data:`POOLED` means for this encoder's depth."""
+        depth = self.encoder.config.layers
+        return (
+            Pooling(0),
+            Pooling(round(depth / 3)),
+            Pooling(round(2 * depth / 3)),
+            Pooling(depth),
+            Pooling(depth, "max"),
+        )
+
+
+def load_base(name: str, *, device: str = "cpu", progress: Progress = silent) -> TextBase:
+    """Return the base called ``name``, fetched if it is not in the cache.
+
+    Raises:
+        NotFoundError: if there is no base of that name.
+        AssetError: if it cannot be had.
+    """
+    files = resolve.resolve(name, settings.current(), progress=progress)
+    spec = files.spec
+    config = EncoderConfig(
+        vocab_size=spec.vocab_size,
+        hidden=spec.dim,
+        layers=spec.layers,
+        heads=spec.heads,
+        intermediate=spec.intermediate,
+        max_positions=spec.max_positions,
+        layer_norm_eps=spec.layer_norm_eps,
+        pad_id=spec.pad_id,
+    )
+    tokenizer = Tokenizer.from_file(str(files.tokenizer))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    ref = BaseRef(spec.name, spec.sha256, spec.licence)
+    return TextBase(ref, load_encoder(config, files.weights, device), tokenizer, spec.prefix)
+
+
+class TextClassification(Family[TextFeatures]):
+    """The family ``text-classification``."""
+
+    name: ClassVar[str] = "text-classification"
+    summary: ClassVar[str] = "puts a text under one of your labels, and says when none fits"
+    generator: ClassVar[str] = "floor/1"
+
+    @override
+    def base(self, requirement: Requirement, *, progress: Progress = silent) -> TextBase:
+        return load_base(requirement.base, device=requirement.limits.device or "cpu", progress=progress)
+
+    @override
+    def encode(
+        self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
+    ) -> TextFeatures:
+        done = 0
+
+        def on_rows(rows: int) -> None:
+            nonlocal done
+            done += rows
+            progress("encode", done, len(inputs))
+
+        pooled, cut = encode_texts(
+            base.encoder,
+            base.tokenizer,
+            [base.prefix + text for text in inputs],
+            base.poolings,
+            max_tokens=requirement.max_tokens,
+            on_rows=on_rows,
+        )
+        words, characters = features.hash_ngrams(inputs)
+        return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+
+    @override
+    def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
+        names = [readable(label.name) for label in requirement.labels]
+        template = _TEMPLATES.get(requirement.language, _TEMPLATES["en"])
+        sentences = [
+            template.format(label.description or name) for name, label in zip(names, requirement.labels, strict=True)
+        ]
+        plain = self.encode(base, requirement, names)
+        framed = self.encode(base, requirement, sentences)
+        return TextFeatures(
+            features.unit(plain.pooled + framed.pooled), plain.words, plain.characters, plain.cut, plain.texts
+        )
+
+    @override
+    def generate(self, requirement: Requirement, condition: Condition[TextFeatures], *, seed: int) -> Weights:
+        n_labels = len(requirement.labels)
+        if len(condition.targets) == 0:
+            return _to_weights(condition, _zero_shot(n_labels), "zero-shot", ZERO_SHOT_TEMPERATURE, 0.0, {})
+        # the order of rows must not matter, and sums of floats depend on it
+        condition = condition.take(_canonical_order(condition))
+        idf = {
+            "words": features.idf(condition.support.words),
+            "characters": features.idf(condition.support.characters),
+        }
+        problem = solve.Problem(
+            blocks=_blocks(condition.support, idf),
+            similarity=_similarity(condition.support, condition.labels),
+            targets=condition.targets,
+            n_labels=n_labels,
+        )
+        solution, head, guess = solve.solve(problem, seed=seed), "ridge", RIDGE_TEMPERATURE
+        targets = condition.targets[solution.rows]
+        t = solve.temperature(solution.out_of_sample, targets, guess=guess)
+        rival = solve.solve_logistic(problem, solution, seed=seed)
+        if rival is not None:
+            rival_targets = condition.targets[rival.rows]
+            rival_t = solve.temperature(rival.out_of_sample, rival_targets, guess=LOGISTIC_TEMPERATURE)
+            ridge_loss = solve.cross_entropy(t * solution.out_of_sample, targets)
+            if solve.cross_entropy(rival_t * rival.out_of_sample, rival_targets) < ridge_loss:
+                solution, head, t = rival, "logistic", rival_t
+        threshold = float(np.quantile(_scope(t * solution.out_of_sample), OUT_OF_SCOPE_SHARE))
+        return _to_weights(condition, solution, head, t, threshold, idf)
+
+    @override
+    def predict(self, requirement: Requirement, weights: Weights, features: TextFeatures) -> Prediction:
+        scores = _scores(weights, features) * float(weights["temperature"])
+        scope = _scope(scores)
+        # with no row to set a threshold by, nothing is turned away
+        abstain = (
+            scope < float(weights["scope.threshold"])
+            if self.head(weights) != "zero-shot"
+            else np.zeros(len(scope), bool)
+        )
+        return Prediction(scipy.special.softmax(scores, axis=1), scope, abstain)
+
+    @override
+    def head(self, weights: Weights) -> str:
+        return _HEADS[int(weights["head"])]
+
+    @override
+    def controls(self, requirement: Requirement) -> Sequence[Control[TextFeatures]]:
+        return (
+            Control("majority", "Majority class", majority),
+            Control("tfidf", "TF-IDF + logistic regression", tfidf_logistic),
+            Control("label-names", "Similarity to label names", label_names),
+            Control("probe", "Logistic regression on the last layer", last_layer_probe),
+        )
+
+
+FAMILY = TextClassification()
+
+_HEADS = ("zero-shot", "ridge", "logistic")
+
+
+def readable(label: str) -> str:
+    """Return a label as words: ``CardLost`` and ``card_lost`` as "card lost".
+
+    >>> readable("card_lost"), readable("CardLost"), readable("請求")
+    ('card lost', 'card lost', '請求')
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[_\-/]+", " ", label))
+    return spaced.lower().strip() if re.search(r"[a-z][A-Z]|[_\-/]", label) else label.strip()
+
+
+def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:
+    keys = [(text, int(target)) for text, target in zip(condition.support.texts, condition.targets, strict=True)]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _blocks(support: TextFeatures, idf: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    blocks: dict[str, Any] = {name: support.pooled[:, at] for at, name in enumerate(POOLED)}
+    blocks["words"] = features.weigh(support.words, idf["words"])
+    blocks["characters"] = features.weigh(support.characters, idf["characters"])
+    return blocks
+
+
+def _similarity(rows: TextFeatures, labels: TextFeatures) -> FloatArray:
+    cosine = rows.pooled[:, LAST].astype(np.float64) @ labels.pooled[:, LAST].T.astype(np.float64)
+    return cosine - cosine.mean(axis=1, keepdims=True)
+
+
+def _scope(scores: FloatArray) -> FloatArray:
+    """Return (N,) the largest score: ridge scores of far-away rows fall back to the labels' base rates."""
+    return scores.max(axis=1)
+
+
+def _zero_shot(n_labels: int) -> solve.Solution:
+    nothing = np.zeros((0, n_labels))
+    rows = np.zeros(0, dtype=np.int64)
+    return solve.Solution({}, np.zeros(n_labels), 1.0, nothing, rows, {}, 0.0, 0.0)
+
+
+def _to_weights(
+    condition: Condition[TextFeatures],
+    solution: solve.Solution,
+    head: str,
+    temperature: float,
+    threshold: float,
+    idf: Mapping[str, NDArray[np.float32]],
+) -> Weights:
+    n_labels = len(solution.bias)
+    hidden = condition.labels.pooled.shape[2]
+    pooled = np.zeros((len(POOLED), hidden, n_labels))
+    for at, name in enumerate(POOLED):
+        if name in solution.weights:
+            pooled[at] = solution.weights[name]
+    # the prior is linear in the features as well: similarity, its row mean taken off
+    names = condition.labels.pooled[:, LAST].astype(np.float64)
+    pooled[LAST] += solution.prior * (names - names.mean(axis=0)).T
+    weights = {
+        "pooled.weight": torch.from_numpy(pooled).half(),
+        "bias": torch.from_numpy(solution.bias).float(),
+        "temperature": torch.tensor(temperature, dtype=torch.float32),
+        "scope.threshold": torch.tensor(threshold, dtype=torch.float32),
+        "head": torch.tensor(_HEADS.index(head), dtype=torch.int32),
+    }
+    for name, vector in idf.items():
+        if name in solution.weights:
+            weights[f"{name}.weight"] = torch.from_numpy(solution.weights[name]).half()
+            weights[f"{name}.idf"] = torch.from_numpy(vector).half()
+    return weights
+
+
+def _scores(weights: Weights, rows: TextFeatures) -> FloatArray:
+    scores = np.einsum("nph,phc->nc", rows.pooled, weights["pooled.weight"].float().numpy(), optimize=True)
+    for name, counts in (("words", rows.words), ("characters", rows.characters)):
+        if f"{name}.weight" in weights:
+            weighed = features.weigh(counts, weights[f"{name}.idf"].float().numpy())
+            scores = scores + weighed @ weights[f"{name}.weight"].float().numpy()
+    return scores.astype(np.float64) + weights["bias"].double().numpy()
+
+
+# --- controls ----------------------------------------------------------------------------------------------
+
+_Condition = Condition[TextFeatures]
+_UNSPACED = {"ja", "zh", "th"}
+
+
+def majority(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
+    """Return the labels' shares (one row added to each) for every row."""
+    counts = np.bincount(condition.targets, minlength=len(requirement.labels)) + 1.0
+    return np.tile(counts / counts.sum(), (len(rows), 1))
+
+
+def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
+    """Return the softmax of last-layer similarity to label names; sees no row."""
+    return scipy.special.softmax(ZERO_SHOT_TEMPERATURE * _similarity(rows, condition.labels), axis=1)
+
+
+def last_layer_probe(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
+    """Return logistic regression (C = 10) on the unit vectors of the last layer."""
+    return _logistic(requirement, condition, condition.support.pooled[:, LAST], rows.pooled[:, LAST])
+
+
+def tfidf_logistic(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
+    """Return logistic regression (C = 10) on TF-IDF of words and pairs, or of characters where words have no spaces."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    unspaced = requirement.language in _UNSPACED
+    shared: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "max_features": 200_000}
+    if unspaced:
+        vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), **shared)
+    else:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
+    limit = features.NGRAM_CHARACTERS
+    try:
+        train = vectorizer.fit_transform([text[:limit] for text in condition.support.texts])
+    except ValueError:  # no text holds a word, only punctuation or emoji
+        return majority(requirement, condition, rows, seed)
+    return _logistic(requirement, condition, train, vectorizer.transform([text[:limit] for text in rows.texts]))
+
+
+def _logistic(requirement: Requirement, condition: _Condition, train: Any, test: Any) -> FloatArray:
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.unique(condition.targets)
+    probabilities = np.zeros((test.shape[0], len(requirement.labels)))
+    if len(present) == 1:
+        probabilities[:, present[0]] = 1.0
+        return probabilities
+    model = LogisticRegression(C=10.0, max_iter=300, tol=1e-3)
+    with warnings.catch_warnings():
+        # "more labels than half the rows, is this regression?", and a solver that stops at max_iter: both are fine here
+        warnings.simplefilter("ignore")
+        probabilities[:, present] = model.fit(train, condition.targets).predict_proba(test)
+    return probabilities

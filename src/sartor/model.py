@@ -1,0 +1,161 @@
+"""A generated model in the hand: ask it, score it, save it, load it.
+
+A model is its manifest, its report and its weights; the frozen base is loaded when the first question comes.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from sartor import families, settings
+from sartor.errors import BundleError, DataError
+from sartor.families.interface import Base, Family, Prediction
+from sartor.registry import bundle, store
+from sartor.registry.card import model_card
+from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_json, silent, to_json
+
+WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of one text."""
+
+    label: str
+    """The best known label, verbatim as the owner wrote it; also where the model abstains."""
+    confidence: float
+    """Calibrated probability that ``label`` is right, if one of the labels is."""
+    probabilities: Mapping[str, float]
+    abstain: bool
+    """True: none of these, or not sure."""
+
+
+class Model:
+    """A generated classifier. It is a value: nothing that is done with it changes it."""
+
+    def __init__(self, manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> None:
+        self.manifest = manifest
+        self.report = report
+        self.weights = weights
+        self._given_base = base
+
+    @property
+    def id(self) -> str:
+        """Return the content hash that names this model; "" before it was stored or saved."""
+        return self.manifest.id
+
+    @property
+    def requirement(self) -> Requirement:
+        """Return what was to be made, and why."""
+        return self.manifest.requirement
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """Return the labels, in the order of the columns of :meth:`predict_proba`."""
+        return np.array([label.name for label in self.requirement.labels], dtype=np.str_)
+
+    @functools.cached_property
+    def family(self) -> Family[Any]:
+        """Return the family that this model is of."""
+        return families.load(self.manifest.family)
+
+    @functools.cached_property
+    def base(self) -> Base:
+        """Return the frozen base, loaded now if it was not.
+
+        Raises:
+            AssetError: when it cannot be had.
+            BundleError: when it is not the one that this model was made on.
+        """
+        base = self._given_base or self.family.base(self.requirement)
+        made_on = self.manifest.base
+        if base.ref.sha256 != made_on.sha256:
+            raise BundleError(
+                f"This model was made on the base {made_on.name} {made_on.sha256[:12]}, but here {base.ref.name} is "
+                f"{base.ref.sha256[:12]}: its answers would be noise. Generate it again, or update Sartor."
+            )
+        return base
+
+    def answer(self, inputs: Sequence[str], *, progress: Progress = silent) -> list[Answer]:
+        """Return one answer for each input, in order."""
+        prediction = self.prediction(inputs, progress=progress)
+        names = [label.name for label in self.requirement.labels]
+        # plain lists first: a million answers are made in seconds, not minutes
+        rows: list[list[float]] = prediction.probabilities.tolist()
+        best: list[int] = prediction.best.tolist()
+        abstain: list[bool] = prediction.abstain.tolist()
+        return [
+            Answer(names[at], row[at], dict(zip(names, row, strict=True)), none)
+            for row, at, none in zip(rows, best, abstain, strict=True)
+        ]
+
+    def prediction(self, inputs: Sequence[str], *, progress: Progress = silent) -> Prediction:
+        """Return the arrays behind :meth:`answer`."""
+        features = self.family.encode(self.base, self.requirement, list(inputs), progress=progress)
+        prediction = self.family.predict(self.requirement, self.weights, features)
+        # nothing was asked, so nothing is known; the best guess still stands in the row
+        blank = np.array([not text.strip() for text in inputs], dtype=np.bool_)
+        return replace(prediction, abstain=prediction.abstain | blank)
+
+    def predict(self, inputs: Sequence[str]) -> NDArray[np.str_]:
+        """Return (N,) the best label of each input."""
+        return self.classes_[self.prediction(_several(inputs)).best]
+
+    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+        """Return (N, C) calibrated probabilities, columns as in ``classes_``."""
+        return self.prediction(_several(inputs)).probabilities
+
+    def score(self, inputs: Sequence[str], labels: Iterable[str]) -> float:
+        """Return the share of ``inputs`` whose best label is the right one."""
+        return float(np.mean(np.equal(self.predict(inputs), np.array(list(labels), dtype=np.str_))))
+
+    def files(self) -> dict[str, bytes]:
+        """Return the bundle's files but for the manifest: weights, report and model card."""
+        return {
+            WEIGHTS: save_tensors({name: tensor.contiguous() for name, tensor in self.weights.items()}),
+            REPORT: msgspec.json.format(msgspec.json.encode(to_json(self.report)), indent=2),
+            CARD: model_card(self.manifest, self.report).encode(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the bundle to ``folder``, which must not exist; return it.
+
+        Raises:
+            StorageError: when it exists or cannot be written.
+        """
+        _, sealed = bundle.seal(self.manifest, self.files())
+        bundle.write(Path(folder), sealed)
+        return Path(folder)
+
+    def __repr__(self) -> str:
+        return f"<sartor model {self.manifest.name!r} {self.id or '(not stored)'}: {self.report.headline}>"
+
+
+def load(ref: str | Path) -> Model:
+    """Return the model in a folder, or the one in the store that ``ref`` names (id, name, name@alias, name@v3).
+
+    Raises:
+        NotFoundError: when there is none.
+        BundleError: when it is damaged, foreign or too new.
+    """
+    folder = store.resolve(str(ref), settings.current().home)
+    manifest, files = bundle.load(folder)
+    try:
+        report = from_json(msgspec.json.decode(files[REPORT]), Report)
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise BundleError(f"The bundle in {str(folder)!r} has no readable {REPORT} ({error}).") from error
+    return Model(manifest, report, load_tensors(files[WEIGHTS]))
+
+
+def _several(inputs: Sequence[str]) -> list[str]:
+    if isinstance(inputs, str):  # a str is a sequence of str, and would be answered letter by letter
+        raise DataError("Give a list of texts, not one text: model.predict([text]).")
+    return list(inputs)

@@ -1,0 +1,272 @@
+"""The whole system's one diagram: from a task and rows to a stored, proved model.
+
+    describe -> understand -> encode -> generate -> prove -> store -> gate
+
+Every arrow is a frozen value, so that each stage can be called alone.
+"""
+
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sartor import families, settings
+from sartor.assets import catalogue
+from sartor.data import load as loading
+from sartor.data import split
+from sartor.errors import DataError
+from sartor.evaluate import cost, gate, proof, testfile
+from sartor.families.interface import Base, Condition, Family
+from sartor.model import Model
+from sartor.model import load as load_model
+from sartor.registry.store import Entry, Store, slug
+from sartor.requirement.heuristic import Understood, understand
+from sartor.types import (
+    BUNDLE_FORMAT,
+    BaseRef,
+    Columns,
+    Cost,
+    DataRef,
+    Example,
+    Manifest,
+    Note,
+    Progress,
+    Report,
+    Rows,
+    Task,
+    Weights,
+    silent,
+)
+
+RowsLike = Rows | str | Path | Iterable[Example | tuple[str, str] | Mapping[str, str]] | None
+"""A file, or pairs of text and label, or dicts with the keys text/label or input/output."""
+
+
+_COST_SECONDS = 0.7
+"""For single answers, and again for bulk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model that was generated, where it is kept, and what the gate says of it."""
+
+    model: Model
+    entry: Entry | None
+    decision: gate.Decision
+    seconds: Mapping[str, float]
+    notes: tuple[Note, ...] = ()
+    """All that was noticed, quotes of rows included; what is stored has none."""
+
+
+def make(
+    task: Task,
+    examples: RowsLike = None,
+    *,
+    base: str | None = None,
+    seed: int = 0,
+    store: bool = True,
+    merge_labels: bool = False,
+    progress: Progress = silent,
+) -> Made:
+    """Generate, prove, store and gate a model.
+
+    Raises:
+        UserError: with a sentence, when the task or the rows cannot be used; nothing is stored then.
+    """
+    clock = Clock()
+    rows = gather(task, examples, progress)
+    understood = understand(task, rows, name=slug(task.name or task.description), base=base, merge_labels=merge_labels)
+    need, family = understood.requirement, families.load(understood.requirement.family)
+    with clock("load"):
+        frozen = family.base(need, progress=progress)
+    with clock("encode"):
+        condition = encode(family, frozen, understood, progress)
+    with clock("generate"):
+        weights = family.generate(need, condition, seed=seed)
+    with clock("evaluate"):
+        proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
+        model = _assemble(family, frozen, understood, rows, weights, proved, seed, progress)
+    model.report = replace(model.report, seconds=clock.seconds)
+    entry = Store(settings.current().home).put(model.manifest, model.files(), slug(need.name)) if store else None
+    decision = release(model, entry)
+    if entry is not None:
+        model = Model(load_model(entry.path).manifest, model.report, weights, frozen)
+    return Made(model, entry, decision, clock.seconds, need.notes)
+
+
+def generate(task: Task | str, examples: RowsLike = None, **options: Any) -> Model:
+    """Return a model for ``task`` (or a bare description); the options are those of :func:`make`.
+
+    >>> import sartor
+    >>> model = sartor.generate("Is the review good or bad?", [("Loved it", "good"), ("Broke at once", "bad")])
+    ... # doctest: +SKIP
+    """
+    return make(Task(description=task) if isinstance(task, str) else task, examples, **options).model
+
+
+def assess(
+    model: Model, data: Path, *, columns: Columns | None = None, seed: int = 0, progress: Progress = silent
+) -> Report:
+    """Return the report of a stored model on a file of labelled rows, with what an answer costs here.
+
+    Raises:
+        DataError: when the file cannot be used.
+        BundleError: when the base is not the one that the model was made on.
+    """
+    rows = loading.read_rows(data, columns or Columns(), need_labels=True, progress=progress)
+    report = testfile.score_file(
+        model.family,
+        model.requirement,
+        model.base,
+        model.weights,
+        rows,
+        trained_on=model.manifest.data.sha256,
+        seed=seed,
+        progress=progress,
+    )
+    progress("measure", 0, 0)
+    return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
+
+
+class Clock:
+    """Wall-clock seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Generator[None]:
+        """Time the block under the name ``stage``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 4)
+
+
+# --- stages ------------------------------------------------------------------------------------------------
+
+
+def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows | None:
+    """Return the labelled rows: those given, else those the task names; None when there are none.
+
+    Raises:
+        DataError: when they cannot be read.
+    """
+    source = task.examples if examples is None else examples
+    if source is None or isinstance(source, Rows):
+        return source
+    if isinstance(source, str | Path):
+        return loading.read_rows(Path(source), task.columns, need_labels=True, progress=progress)
+    found = tuple(_example(row) for row in source)
+    return Rows(found, sha256=loading.fingerprint(found)) if found else None
+
+
+def encode(family: Family[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
+    """Encode labels and rows, once."""
+    need = understood.requirement
+    position = {label.name: at for at, label in enumerate(need.labels)}
+    return Condition(
+        labels=family.encode_labels(base, need),
+        support=family.encode(base, need, [example.input for example in understood.examples], progress=progress),
+        targets=np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64),
+    )
+
+
+def release(model: Model, entry: Entry | None) -> gate.Decision:
+    """Ask the gate, and move the alias that it grants."""
+    limits = model.requirement.limits
+    if entry is None:
+        return gate.gate(model.report, limits)
+    home = Store(settings.current().home)
+    before = home.aliases(entry.name)
+    incumbent = load_model(f"{entry.name}@champion").report if "champion" in before else None
+    decision = gate.gate(model.report, limits, incumbent)
+    if decision.alias is not None:
+        home.move_alias(entry.name, decision.alias, entry.id, expected=before.get(decision.alias))
+    return decision
+
+
+def _assemble(
+    family: Family[Any],
+    base: Base,
+    understood: Understood,
+    rows: Rows | None,
+    weights: Weights,
+    proved: proof.Proof,
+    seed: int,
+    progress: Progress,
+) -> Model:
+    """Put together manifest and report, the cost of an answer measured on the way."""
+    need = replace(understood.requirement, notes=_storable(understood.requirement.notes))
+    spec = catalogue.catalogue().get(base.ref.name)
+    manifest = Manifest(
+        format=BUNDLE_FORMAT,
+        id="",
+        family=family.name,
+        name=slug(need.name),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        requirement=need,
+        base=base.ref,
+        generator=family.generator,
+        head=family.head(weights),
+        data=DataRef(rows.sha256, len(understood.examples), rows.source) if rows else DataRef("", 0),
+        seed=seed,
+        n_parameters=sum(tensor.numel() for tensor in weights.values()),
+        shapes={name: tuple(tensor.shape) for name, tensor in weights.items()},
+        files={},
+        scores=_scores(proved),
+        licence_lineage=spec.licence_lineage if spec else _lineage(base.ref),
+        sartor_version=version("sartor"),
+    )
+    draft = Model(manifest, proof.to_report(proved), weights, base)
+    progress("measure", 0, 0)
+    spent = measure(draft, [example.input for example in understood.examples[:64]])
+    return Model(manifest, proof.to_report(proved, cost=spent, notes=need.notes), weights, base)
+
+
+def measure(model: Model, texts: Sequence[str]) -> Cost:
+    """Return what an answer costs on this machine, measured on ``texts`` (on the label names if there are none)."""
+    size = sum(len(data) for data in model.files().values())
+    sample = texts or [label.name for label in model.requirement.labels]
+    return cost.measure_cost(model.answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
+
+
+def _scores(proved: proof.Proof) -> dict[str, float]:
+    if proved.scores is None:
+        return {}
+    scores = proved.scores
+    return {
+        "accuracy": scores.accuracy.value,
+        "balanced_accuracy": scores.balanced_accuracy.value,
+        "macro_f1": scores.macro_f1.value,
+    }
+
+
+def _lineage(base: BaseRef) -> tuple[str, ...]:
+    return (f"{base.name}: {base.licence}",)
+
+
+def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:
+    return tuple(note for note in notes if not note.quotes)
+
+
+def _groups(understood: Understood) -> Any:
+    return split.group_by_text([example.input for example in understood.examples])
+
+
+def _example(row: Example | tuple[str, str] | Mapping[str, str]) -> Example:
+    if isinstance(row, Example):
+        return row
+    if isinstance(row, Mapping):
+        text = row.get("text", row.get("input"))
+        label = row.get("label", row.get("output"))
+    else:
+        text, label = row
+    if not isinstance(text, str) or not isinstance(label, str):
+        raise DataError(f"An example is a text and a label, both str; got {text!r:.60} and {label!r:.60}.")
+    return Example(text, label)

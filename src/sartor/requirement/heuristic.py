@@ -1,0 +1,227 @@
+"""Task and rows to a requirement, by rules alone. Every decision leaves a note that says why."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sartor import families
+from sartor.assets import catalogue
+from sartor.data import clean
+from sartor.errors import DataError, TaskError
+from sartor.requirement import language as languages
+from sartor.requirement.labels import labels_in
+from sartor.types import Example, Label, Note, Requirement, Rows, Task
+
+MOST_LABELS = 1000
+MOST_DESCRIPTION = 2000
+"""Characters of a description that are kept; the rest is dropped with a note."""
+_ROWS_FOR_LANGUAGE = 200
+_FEW = 8
+_TOKENS = (64, 128, 256)
+_PROCESS_MB = 450
+"""Of Python and torch, before a base is loaded."""
+
+
+class Understood(NamedTuple):
+    """What the rules made of a task."""
+
+    requirement: Requirement
+    examples: tuple[Example, ...]
+    """The rows to generate from: all that carry a known label."""
+
+
+def understand(
+    task: Task, rows: Rows | None = None, *, name: str, base: str | None = None, merge_labels: bool = False
+) -> Understood:
+    """Work out family, labels, language and base.
+
+    Args:
+        task: in the user's words.
+        rows: with labels; None or empty when the description is all there is.
+        name: of the model, where the task has none.
+        base: overrides the choice of the base.
+        merge_labels: make one of labels that differ only in case, width or spaces.
+
+    Raises:
+        TaskError: when the labels cannot be told, or there are too few or too many.
+        DataError: when the rows do not go with the task.
+        NotFoundError: when the kind or the base is not known.
+    """
+    examples = tuple(rows.examples) if rows else ()
+    if merge_labels:
+        examples = clean.merge_labels(examples)
+    description, cut = _description(task)
+    labels, label_notes = _labels(task, examples)
+    kept, unknown = _with_known_labels(examples, {label.name for label in labels})
+    summary = clean.inspect(kept)
+    code, why = _language(task, description, labels, kept)
+    chosen, base_note = _base(base, code)
+    max_tokens = _max_tokens(summary.length_p95, code, catalogue.spec(chosen).max_tokens)
+    notes = (
+        *((rows.notes) if rows else ()),
+        *cut,
+        _family(task),
+        *label_notes,
+        *unknown,
+        Note("language", f"Language: {code} ({why})."),
+        base_note,
+        *_fits(task, chosen),
+        Note("length", f"Texts are read up to {max_tokens} tokens; 95% have at most {summary.length_p95} characters.")
+        if kept
+        else Note("length", f"Texts are read up to {max_tokens} tokens."),
+        *(summary.notes if kept else ()),
+        *_balance(labels, len(kept)),
+    )
+    requirement = Requirement(
+        family=task.kind or "text-classification",
+        name=task.name or name,
+        description=description,
+        labels=labels,
+        language=code,
+        base=chosen,
+        max_tokens=max_tokens,
+        limits=task.limits,
+        notes=tuple(note for note in notes if not (merge_labels and "--merge-labels" in note.text)),
+    )
+    return Understood(requirement, kept)
+
+
+def _description(task: Task) -> tuple[str, tuple[Note, ...]]:
+    text = task.description.strip()
+    if len(text) <= MOST_DESCRIPTION:
+        return text, ()
+    note = f"The description has {len(text):,} characters; the first {MOST_DESCRIPTION:,} are used."
+    return text[:MOST_DESCRIPTION], (Note("description", note, "warning"),)
+
+
+def _family(task: Task) -> Note:
+    if task.kind is None:
+        return Note("kind", "Kind: text-classification, because texts are to be put under labels.")
+    families.load(task.kind)  # refuses what is not known
+    return Note("kind", f"Kind: {task.kind}, as the task says.")
+
+
+# --- labels ------------------------------------------------------------------------------------------------
+
+
+def _labels(task: Task, examples: Sequence[Example]) -> tuple[tuple[Label, ...], tuple[Note, ...]]:
+    counts = Counter(str(example.output) for example in examples if example.output is not None)
+    if task.labels:
+        labels = tuple(Label(name, text, counts[name]) for name, text in task.labels.items())
+        note = f"Labels: the {len(labels)} that the task lists."
+    elif counts:
+        labels = tuple(Label(name, "", n) for name, n in sorted(counts.items()))
+        note = f"Labels: the {len(labels)} found in the rows."
+    else:
+        labels = tuple(Label(name) for name in labels_in(task.description))
+        note = "Labels: " + ", ".join(label.name for label in labels) + ", as the description names them."
+    _check_labels(labels, len(examples))
+    return labels, (Note("labels", note), *_silent_labels(task, labels, examples))
+
+
+def _check_labels(labels: Sequence[Label], rows: int) -> None:
+    if not labels:
+        raise TaskError(
+            'Cannot tell the labels. Name them in the description ("… to billing, bug or other"), list them under '
+            "'labels' in the task file, or give rows with a label column by --examples."
+        )
+    if len(labels) == 1:
+        raise DataError(
+            f"Need at least two labels to choose between; got only {labels[0].name!r}. "
+            "Add rows of another label, or list all labels under 'labels' in the task file."
+        )
+    many = len(labels) > MOST_LABELS or (rows >= 50 and len(labels) > 0.8 * rows)
+    if many and rows:
+        raise DataError(
+            f"Got {len(labels):,} different labels in {rows:,} rows: that looks like free text or an id, not a label "
+            f"(at most {MOST_LABELS:,} labels are possible, each with several rows). "
+            "Choose the label column with --label-column."
+        )
+    if many:
+        raise TaskError(f"Got {len(labels):,} labels; at most {MOST_LABELS:,} are possible. Merge some.")
+
+
+def _silent_labels(task: Task, labels: Sequence[Label], examples: Sequence[Example]) -> Iterator[Note]:
+    without = [label.name for label in labels if label.rows == 0]
+    if examples and task.labels and without:
+        names = ", ".join(repr(name) for name in without[:5]) + (" …" if len(without) > 5 else "")
+        yield Note("labels", f"No row has the label {names}: known by name only.", "warning")
+    named = labels_in(task.description)
+    found = {label.name.casefold() for label in labels}
+    missing = [name for name in named if name.casefold() not in found]
+    if examples and not task.labels and missing and len(missing) < len(named):
+        yield Note(
+            "labels",
+            f"The description also names {', '.join(map(repr, missing))}, but no row has it: list it under 'labels' "
+            "to keep it.",
+            "warning",
+        )
+
+
+def _with_known_labels(examples: Sequence[Example], known: set[str]) -> tuple[tuple[Example, ...], tuple[Note, ...]]:
+    kept = tuple(example for example in examples if example.output in known)
+    if len(kept) == len(examples):
+        return kept, ()
+    others = sorted({str(example.output) for example in examples if example.output not in known})
+    if not kept:
+        raise DataError(
+            f"No row has one of the task's labels ({_some(sorted(known))}); the rows have {_some(others)}. "
+            "Make the two agree: labels are taken verbatim."
+        )
+    text = f"{len(examples) - len(kept)} rows left out: their labels ({_some(others)}) are not among the task's."
+    return kept, (Note("dropped", text, "warning"),)
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
+    if not rows:
+        yield Note(
+            "rows",
+            "No labelled rows: answers rest on the words of the labels alone, and nothing can be proved. "
+            f"About {_FEW} rows a label change that.",
+            "warning",
+        )
+        return
+    most, least = max(labels, key=lambda label: label.rows), min(labels, key=lambda label: label.rows)
+    yield Note("rows", f"{rows:,} rows: from {least.rows:,} ({least.name!r}) to {most.rows:,} ({most.name!r}) a label.")
+    if most.rows > 20 * max(1, least.rows):
+        text = f"Very unbalanced: {most.name!r} has {most.rows:,} rows, {least.name!r} {least.rows:,}."
+        yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
+
+
+# --- language, base, length --------------------------------------------------------------------------------
+
+
+def _language(task: Task, description: str, labels: Sequence[Label], examples: Sequence[Example]) -> tuple[str, str]:
+    if task.language:
+        return task.language.lower(), "as the task says"
+    # rows are what will be read later; the description only speaks when there are none
+    stride = max(1, len(examples) // _ROWS_FOR_LANGUAGE)
+    sample = [example.input for example in examples[::stride]]
+    return languages.detect(sample or [description, *(label.name for label in labels)])
+
+
+def _base(asked: str | None, language: str) -> tuple[str, Note]:
+    if asked is not None:
+        return catalogue.spec(asked).name, Note("base", f"Base: {asked}, as asked.")
+    name = catalogue.for_language(language)
+    return name, Note("base", f"Base: {name}, chosen for the language.")
+
+
+def _fits(task: Task, base: str) -> Iterator[Note]:
+    limit = task.limits.max_memory_mb
+    needed = _PROCESS_MB + catalogue.spec(base).n_parameters * 4 / 1e6
+    if limit is not None and needed > limit:
+        text = f"The base {base} needs about {needed:.0f} MB of memory, and the task allows {limit:g} MB."
+        yield Note("base", f"{text} The gate will measure it; name another with --base if it says no.", "warning")
+
+
+def _max_tokens(characters: int, language: str, most: int) -> int:
+    """Return the least of a few lengths that holds 95% of the texts; encoding costs grow with it."""
+    per_token = 1.2 if language in ("ja", "zh", "ko", "th") else 3.5
+    wanted = math.ceil(characters / per_token) + 2
+    return next((tokens for tokens in _TOKENS if tokens >= wanted and tokens <= most), min(_TOKENS[-1], most))

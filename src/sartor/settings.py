@@ -1,0 +1,45 @@
+"""The environment, read once. Nothing else in Sartor looks at environment variables."""
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are kept and what may be reached."""
+
+    home: Path
+    """The store of models (``SARTOR_HOME``)."""
+    cache: Path
+    """Downloaded and converted bases (``SARTOR_CACHE``); never inside ``home``, safe to delete."""
+    offline: bool
+    """Never open a connection (``SARTOR_OFFLINE`` or ``HF_HUB_OFFLINE``)."""
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that ``environment`` asks for."""
+
+    def folder(variable: str, default: str) -> Path:
+        return Path(environment.get(variable) or default).expanduser().absolute()
+
+    def flag(variable: str) -> bool:
+        return environment.get(variable, "").strip().lower() in _TRUE
+
+    return Settings(
+        home=folder("SARTOR_HOME", platformdirs.user_data_dir("sartor")),
+        cache=folder("SARTOR_CACHE", platformdirs.user_cache_dir("sartor")),
+        offline=flag("SARTOR_OFFLINE") or flag("HF_HUB_OFFLINE"),
+    )
+
+
+@functools.cache
+def current() -> Settings:
+    """Return the settings of this process."""
+    return from_environment(os.environ)

@@ -1,0 +1,352 @@
+"""The values that travel between stages. All are frozen; none knows how it is made.
+
+    Task + Rows -> Requirement -> Weights -> Report -> Manifest
+
+They are plain dataclasses, so that ``msgspec`` can read, check and write every one of them as JSON
+(:func:`to_json`, :func:`from_json`) and print their JSON Schema. This module imports neither torch nor numpy.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Weights: TypeAlias = Mapping[str, Tensor]
+else:
+    Weights: TypeAlias = Mapping[str, Any]
+"""A generated model: parameter name -> tensor. A value, never a mutated module."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""``progress(stage, done, total)``: how far a stage is. ``total`` is 0 when it is not known."""
+
+_T = TypeVar("_T")
+
+REPORT_SCHEMA = 1
+"""Version of :class:`Report`. Fields may be added within a version, never changed or removed."""
+BUNDLE_FORMAT = 1
+"""Version of the stored bundle (:class:`Manifest` and the files beside it)."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+# --- what the user gives -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a file hold what. ``None`` means: find them by their usual names."""
+
+    input: str | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the model must keep to. ``None`` means no limit."""
+
+    max_latency_ms: float | None = None
+    """p95 for one input on this machine, in milliseconds."""
+    max_memory_mb: float | None = None
+    """Peak resident memory while answering, in MB (1e6 bytes)."""
+    min_accuracy: float | None = None
+    """Lowest cross-validated accuracy, 0..1, that is good enough."""
+    device: str | None = None
+    """``cpu`` or ``cuda``; None takes the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the user wants, in their words."""
+
+    description: str = ""
+    name: str | None = None
+    kind: str | None = None
+    """A family's name, as ``text-classification``; None lets the requirement stage find it."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """label -> description ("" where there is none), in the user's order; empty when the rows shall tell."""
+    language: str | None = None
+    """ISO 639-1 code; None detects it."""
+    columns: Columns = field(default_factory=Columns)
+    examples: str | None = None
+    """Path of the labelled rows."""
+    unlabelled: str | None = None
+    """Path of rows without labels."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row: what goes in and, when known, what should come out."""
+
+    input: str
+    output: str | None = None
+
+
+NoteLevel: TypeAlias = Literal["info", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of why, for a person."""
+
+    topic: str
+    """A short key: ``language``, ``labels``, ``encoding``, ``dropped`` …"""
+    text: str
+    level: NoteLevel = "info"
+    quotes: bool = False
+    """True when ``text`` quotes the user's rows: shown, never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as read, with what was noticed on the way. ``sha256`` names them: same rows, same hash."""
+
+    examples: Sequence[Example]
+    notes: tuple[Note, ...] = ()
+    sha256: str = ""
+    source: str = ""
+    """The file's name, or "" for rows given in Python."""
+
+
+# --- what we understood ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label verbatim as the user wrote it, its description, and how many rows carry it."""
+
+    name: str
+    description: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What has to be made, and why we think so."""
+
+    family: str
+    name: str
+    description: str
+    labels: tuple[Label, ...]
+    language: str
+    base: str
+    """Name of a base in the assets' catalogue."""
+    max_tokens: int
+    """Longer inputs are cut here."""
+    limits: Limits = field(default_factory=Limits)
+    notes: tuple[Note, ...] = ()
+
+
+# --- what was proved ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A value in 0..1 (or a difference in -1..1) with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Quality on ``n`` rows that the scored model had not seen."""
+
+    n: int
+    accuracy: Metric
+    balanced_accuracy: Metric
+    macro_f1: Metric
+    log_loss: float
+    ece: float
+    """Expected calibration error over 10 equal-mass bins, 0..1."""
+
+
+Verdict: TypeAlias = Literal["better", "worse", "tie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The model against a baseline on the same rows. Positive differences favour the model."""
+
+    difference: Metric
+    """Accuracy of the model minus that of the baseline."""
+    wins: int
+    """Rows that only the model has right."""
+    losses: int
+    """Rows that only the baseline has right."""
+    p_value: float
+    """Exact two-sided McNemar test."""
+    verdict: Verdict
+    """``better`` or ``worse`` when p < .05, else ``tie``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A control: what it is, how it scored, how the model compares."""
+
+    name: str
+    title: str
+    scores: Scores
+    paired: Paired
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """Quality for one label."""
+
+    label: str
+    rows: int
+    precision: float
+    recall: Metric
+    f1: float
+    most_confused_with: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Rows of similar confidence: what was claimed and what came true."""
+
+    confidence: float
+    accuracy: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many answers can be taken unread if they must be right this often."""
+
+    precision: float
+    """The promise: .95 or .99."""
+    promised: bool
+    threshold: float | None
+    """Take answers with at least this confidence; None when nothing can be promised."""
+    coverage: float
+    """Share of rows answered at that threshold, 0..1."""
+    accepted: int
+    """Rows the promise rests on."""
+    errors: int
+    needed: int
+    """Accepted rows without an error that a promise takes at least (59 for .95, 299 for .99)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an answer costs on this machine."""
+
+    latency_p50_ms: float
+    latency_p95_ms: float
+    """One text at a time, base loaded, tokenising included."""
+    texts_per_second: float
+    """In bulk."""
+    peak_memory_mb: float
+    """Largest resident size of this process so far, base included."""
+    size_bytes: int
+    """Of the bundle's files; the base is shared and not counted."""
+    n_parameters: int
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the figures came about."""
+
+    kind: Literal["cross-validation", "holdout", "test-file", "none"]
+    folds: int
+    rows: int
+    seed: int
+    text: str
+    """One sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The proof of one model. ``schema`` is its version; later commands read it."""
+
+    schema: int
+    headline: str
+    """First line: what a person must know; names the baseline that won, if one did."""
+    proved: bool
+    protocol: Protocol
+    scores: Scores | None
+    baselines: tuple[Baseline, ...] = ()
+    classes: tuple[ClassScores, ...] = ()
+    calibration: tuple[CalibrationBin, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    cost: Cost | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Wall-clock of ``load``, ``encode``, ``generate``, ``evaluate``."""
+    notes: tuple[Note, ...] = ()
+
+
+# --- what is stored ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRef:
+    """Which frozen base a model stands on."""
+
+    name: str
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataRef:
+    """Which rows a model was made from: their hash and number, never the rows."""
+
+    sha256: str
+    rows: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself. ``files`` pins every other file; ``id`` pins this one."""
+
+    format: int
+    id: str
+    """First 16 hex digits of the sha256 of this manifest without ``id``."""
+    family: str
+    name: str
+    created: str
+    """ISO 8601, UTC."""
+    requirement: Requirement
+    base: BaseRef
+    generator: str
+    """Name and version of what emitted the weights, as ``floor/1``."""
+    head: str
+    """What was solved, as ``ridge`` or ``logistic``."""
+    data: DataRef
+    seed: int
+    n_parameters: int
+    shapes: Mapping[str, tuple[int, ...]]
+    files: Mapping[str, str]
+    """File name -> sha256."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    licence_lineage: tuple[str, ...] = ()
+    parent: str | None = None
+    sartor_version: str = ""
+
+
+# --- JSON --------------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Return ``value`` (any of the above) as plain dicts, lists and scalars."""
+    return msgspec.to_builtins(value)
+
+
+def from_json(data: Any, kind: type[_T]) -> _T:
+    """Return ``data`` (plain dicts and lists) as a ``kind``, checked.
+
+    Raises:
+        msgspec.ValidationError: with the path of what does not fit.
+    """
+    return msgspec.convert(data, kind)
