@@ -31,16 +31,21 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_HELP = """Turn a task in plain words and a few examples into a small, private, proved model.
+
+\b
+sartor init "Route support mails to billing, bug or other" --examples mails.csv
+sartor generate task.yaml
+sartor predict NAME "I was charged twice"
+"""
+
+
+@click.group(
+    cls=_InOrder, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="sartor")
 def cli() -> None:
-    r"""Turn a task in plain words and a few examples into a small, private, proved model.
-
-    \b
-    sartor init "Route support mails to billing, bug or other" --examples mails.csv
-    sartor generate task.yaml
-    sartor predict NAME "I was charged twice"
-    """
+    """All commands."""
 
 
 for _command in (init, generate, predict, evaluate, models, show, families, doctor):

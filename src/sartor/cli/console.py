@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from sartor.errors import SartorError, StorageError
 from sartor.types import Note, Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NUMBER = re.compile(r"[-+−–\[\]\d.,%= <>p]*")
 _SILENT_S = 2.0
 """Nothing is said of a stage that is over sooner than this."""
 _EVERY_S = 10.0
@@ -77,16 +79,18 @@ def print_notes(notes: Iterable[Note]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table, the first column to the left and the others to the right."""
+    """Print a table, columns of numbers to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if at == 0 else "right", overflow="fold")
-    for row in rows:
+    cells = [tuple(row) for row in rows]
+    for column, values in zip(columns, zip(*cells, strict=True), strict=True):
+        numbers = all(_NUMBER.fullmatch(value) for value in values)
+        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+    for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     terminal = Console(file=sys.stdout)
     if not terminal.is_terminal:  # a file has no width; fold nothing

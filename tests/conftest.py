@@ -1,0 +1,61 @@
+"""Fixtures that many tests share. Nothing here reaches the network or the user's own store."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny_base
+
+from sartor import settings
+from sartor.assets import catalogue
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A store and a cache of the test's own; nothing may be fetched."""
+    monkeypatch.setenv("SARTOR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SARTOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SARTOR_OFFLINE", "1")
+    settings.current.cache_clear()
+    yield tmp_path / "home"
+    settings.current.cache_clear()
+
+
+@pytest.fixture
+def tiny(home, monkeypatch):
+    """The tiny base under the names of the real ones, and an empty store; gives the store's folder."""
+    monkeypatch.setattr(catalogue, "_BASES", tiny_base.specs(settings.current().cache))
+    return home
+
+
+MAILS = [
+    ("I was charged twice for my invoice", "billing"),
+    ("refund my money please, the bill is wrong", "billing"),
+    ("my card was charged, but I did not pay for this", "billing"),
+    ("the invoice is not mine", "billing"),
+    ("the app shows an error and a broken screen", "bug"),
+    ("crash after crash, it is a bug", "bug"),
+    ("error 42 in the app", "bug"),
+    ("the screen is broken since the update", "bug"),
+    ("hello, I have a question about the text", "other"),
+    ("thanks, great app", "other"),
+    ("hello and thanks for the good help", "other"),
+    ("a question: is this for free?", "other"),
+]
+
+
+@pytest.fixture
+def mails():
+    """Twelve support mails, four a label."""
+    return list(MAILS)
+
+
+@pytest.fixture
+def mails_csv(tmp_path, mails):
+    """The same as a CSV file."""
+    path = tmp_path / "mails.csv"
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in mails))
+    return path
