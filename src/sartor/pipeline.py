@@ -170,11 +170,12 @@ def encode(family: Family[Any], base: Base, understood: Understood, progress: Pr
     """Encode labels and rows, once."""
     need = understood.requirement
     position = {label.name: at for at, label in enumerate(need.labels)}
-    return Condition(
-        labels=family.encode_labels(base, need),
-        support=family.encode(base, need, [example.input for example in understood.examples], progress=progress),
-        targets=np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64),
-    )
+    texts = [example.input for example in understood.examples]
+    labels = family.encode_labels(base, need)
+    targets = np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64)
+    # encoders want at least one text; without a row the support is no row of something that was encoded
+    support = family.encode(base, need, texts, progress=progress) if texts else labels.take(targets)
+    return Condition(labels, support, targets)
 
 
 def release(model: Model, entry: Entry | None) -> gate.Decision:

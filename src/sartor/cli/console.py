@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -53,11 +54,19 @@ def say_error(text: str) -> None:
 
 
 def next_step(*commands: str) -> None:
-    """Say what to do now."""
+    """Say what to do now; ``sartor`` at the start is written so that it can be pasted here."""
     say()
     say("Next:")
     for command in commands:
-        say(f"  {command}")
+        say(f"  {_program()}{command.removeprefix('sartor')}")
+
+
+def _program() -> str:
+    """Return how this program was called: ``sartor`` where it is on the PATH, else its path, as .venv/bin/sartor."""
+    called = Path(sys.argv[0])
+    if called.name != "sartor" or shutil.which("sartor") == str(called):
+        return "sartor"
+    return os.path.relpath(called) if called.absolute().is_relative_to(Path.cwd()) else str(called)
 
 
 def failed(error: Exception, *, as_json: bool) -> None:

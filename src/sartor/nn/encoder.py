@@ -37,12 +37,17 @@ class EncoderConfig:
     pad_id: int = 0
 
 
+def _table(rows: int, width: int) -> nn.Embedding:
+    # the usual random start would, on the meta device, import a compiler: one second, for values never used
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 class _Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden)
-        self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden)
+        self.word_embeddings = _table(config.vocab_size, config.hidden)
+        self.position_embeddings = _table(config.max_positions, config.hidden)
+        self.token_type_embeddings = _table(config.type_vocab_size, config.hidden)
         self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
 
     @override
