@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from typing_extensions import override
 
 from sartor import settings
-from sartor.assets import resolve
+from sartor.assets import catalogue, resolve
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
 from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
@@ -141,7 +141,9 @@ class TextClassification(Family[TextFeatures]):
     def generate(self, requirement: Requirement, condition: Condition[TextFeatures], *, seed: int) -> Weights:
         n_labels = len(requirement.labels)
         if len(condition.targets) == 0:
-            return _to_weights(condition, _zero_shot(n_labels), "zero-shot", ZERO_SHOT_TEMPERATURE, 0.0, {})
+            return _to_weights(
+                requirement, condition, _zero_shot(n_labels), "zero-shot", ZERO_SHOT_TEMPERATURE, 0.0, {}
+            )
         # the order of rows must not matter, and sums of floats depend on it
         condition = condition.take(_canonical_order(condition))
         idf = {
@@ -150,7 +152,7 @@ class TextClassification(Family[TextFeatures]):
         }
         problem = solve.Problem(
             blocks=_blocks(condition.support, idf),
-            similarity=_similarity(condition.support, condition.labels),
+            similarity=_similarity(requirement, condition.support, condition.labels),
             targets=condition.targets,
             n_labels=n_labels,
         )
@@ -165,7 +167,7 @@ class TextClassification(Family[TextFeatures]):
             if solve.cross_entropy(rival_t * rival.out_of_sample, rival_targets) < ridge_loss:
                 solution, head, t = rival, "logistic", rival_t
         threshold = float(np.quantile(_scope(t * solution.out_of_sample), OUT_OF_SCOPE_SHARE))
-        return _to_weights(condition, solution, head, t, threshold, idf)
+        return _to_weights(requirement, condition, solution, head, t, threshold, idf)
 
     @override
     def predict(self, requirement: Requirement, weights: Weights, features: TextFeatures) -> Prediction:
@@ -220,9 +222,15 @@ def _blocks(support: TextFeatures, idf: Mapping[str, NDArray[np.float32]]) -> di
     return blocks
 
 
-def _similarity(rows: TextFeatures, labels: TextFeatures) -> FloatArray:
-    cosine = rows.pooled[:, LAST].astype(np.float64) @ labels.pooled[:, LAST].T.astype(np.float64)
-    return cosine - cosine.mean(axis=1, keepdims=True)
+def _directions(requirement: Requirement, labels: TextFeatures) -> FloatArray:
+    """Return (C, H) label names in the last layer, their mean taken off: what the prior scores a row against."""
+    names = labels.pooled[:, LAST].astype(np.float64)
+    return catalogue.spec(requirement.base).contrast * (names - names.mean(axis=0))
+
+
+def _similarity(requirement: Requirement, rows: TextFeatures, labels: TextFeatures) -> FloatArray:
+    """Return (N, C) similarity to the label names; each row's mean is zero."""
+    return rows.pooled[:, LAST].astype(np.float64) @ _directions(requirement, labels).T
 
 
 def _scope(scores: FloatArray) -> FloatArray:
@@ -237,6 +245,7 @@ def _zero_shot(n_labels: int) -> solve.Solution:
 
 
 def _to_weights(
+    requirement: Requirement,
     condition: Condition[TextFeatures],
     solution: solve.Solution,
     head: str,
@@ -250,9 +259,7 @@ def _to_weights(
     for at, name in enumerate(POOLED):
         if name in solution.weights:
             pooled[at] = solution.weights[name]
-    # the prior is linear in the features as well: similarity, its row mean taken off
-    names = condition.labels.pooled[:, LAST].astype(np.float64)
-    pooled[LAST] += solution.prior * (names - names.mean(axis=0)).T
+    pooled[LAST] += solution.prior * _directions(requirement, condition.labels).T  # the prior is linear as well
     weights = {
         "pooled.weight": torch.from_numpy(pooled).half(),
         "bias": torch.from_numpy(solution.bias).float(),
@@ -290,7 +297,7 @@ def majority(requirement: Requirement, condition: _Condition, rows: TextFeatures
 
 def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
     """Return the softmax of last-layer similarity to label names; sees no row."""
-    return scipy.special.softmax(ZERO_SHOT_TEMPERATURE * _similarity(rows, condition.labels), axis=1)
+    return scipy.special.softmax(ZERO_SHOT_TEMPERATURE * _similarity(requirement, rows, condition.labels), axis=1)
 
 
 def last_layer_probe(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:

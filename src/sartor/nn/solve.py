@@ -15,7 +15,7 @@ which of the two answers. No matrix here holds a row: centred sums over rows are
 Dimension key:   N: rows   C: labels   J: candidates   H: width of a block
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,7 +24,6 @@ import scipy.linalg
 import scipy.optimize
 import scipy.sparse as sp
 import scipy.special
-import torch
 from numpy.typing import NDArray
 from scipy.linalg.blas import ssyrk  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -49,6 +48,8 @@ EIGEN_ROWS = 1000
 """Up to here all candidates are tried on all rows; above, on a sample of this many."""
 DUAL_ROWS = 6000
 """Up to here the last system is N x N, above it is features x features."""
+FLAT = 1e-6
+"""A block whose rows, of length one, vary less than this holds rounding errors only and is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +121,26 @@ def _solve_all(problem: Problem) -> Solution:
     truth = one_hot(problem.targets, problem.n_labels)
     kernels = {name: _Kernel.of(block) for name, block in problem.blocks.items()}
     profiles = [_Profile.of(problem, kernels, belief, mix) for belief, mix in PROFILES.values()]
-    rivals = [
-        (profile, strength, penalty) for profile in profiles for strength in PRIOR_STRENGTHS for penalty in PENALTIES
-    ]
-    losses_J = np.array([np.mean((profile.left_out(s, p)[0] - truth) ** 2) for profile, s, p in rivals])
-    beliefs_J = np.array([profile.belief * profile.beliefs[s] for profile, s, _ in rivals])
-    shares_J = _shares(losses_J, beliefs_J, n)
-    shares_J = np.where(shares_J < 1e-3, 0, shares_J) / shares_J[shares_J >= 1e-3].sum()
+    # candidates stand in a grid: a profile with a penalty in each row, a strength of the prior in each column
+    rivals = [(profile, penalty) for profile in profiles for penalty in PENALTIES]
+    losses = np.array(
+        [
+            [np.mean((left_out - truth) ** 2) for left_out, *_ in profile.left_out(penalty, PRIOR_STRENGTHS)]
+            for profile, penalty in rivals
+        ]
+    )
+    beliefs = np.array([[profile.belief * profile.beliefs[s] for s in PRIOR_STRENGTHS] for profile, _ in rivals])
+    shares = _shares(losses, beliefs, n)
+    shares = np.where(shares < 1e-3, 0, shares) / shares[shares >= 1e-3].sum()
 
     # the second pass solves again instead of keeping 160 solutions of N x C
     alphas = {name: np.zeros_like(truth) for name in kernels}
     block_weights = dict.fromkeys(kernels, 0.0)
     out_of_sample, bias = np.zeros_like(truth), np.zeros(problem.n_labels)
-    for share, (profile, strength, penalty) in zip(shares_J, rivals, strict=True):
-        if share > 0:
-            left_out, alpha, mean = profile.left_out(strength, penalty)
+    for (profile, penalty), row in zip(rivals, shares, strict=True):
+        kept = [(share, strength) for share, strength in zip(row, PRIOR_STRENGTHS, strict=True) if share > 0]
+        solved = profile.left_out(penalty, [strength for _, strength in kept])
+        for (share, _), (left_out, alpha, mean) in zip(kept, solved, strict=True):
             out_of_sample += share * left_out
             bias += share * mean
             for name, weight in profile.mix.items():
@@ -147,11 +153,11 @@ def _solve_all(problem: Problem) -> Solution:
     return Solution(
         weights=weights,
         bias=bias,
-        prior=float(shares_J @ [strength for _, strength, _ in rivals]),
+        prior=float(shares.sum(axis=0) @ PRIOR_STRENGTHS),
         out_of_sample=out_of_sample,
         rows=np.arange(n),
         block_weights=block_weights,
-        penalty=float(np.exp(shares_J @ np.log([penalty for *_, penalty in rivals]))),
+        penalty=float(np.exp(shares.sum(axis=1) @ np.log([penalty for _, penalty in rivals]))),
         loss=float(np.mean((out_of_sample - truth) ** 2)),
     )
 
@@ -169,7 +175,7 @@ class _Kernel:
         gram = _dense(block @ block.T).astype(np.float64)
         centred = gram - gram.mean(axis=0) - gram.mean(axis=1)[:, None] + gram.mean()
         variance = np.trace(centred) / len(gram)
-        scale = 1 / variance if variance > 1e-9 else 0.0  # one row, or all alike: nothing to tell apart by
+        scale = 1 / variance if variance > FLAT else 0.0  # one row, or all alike: nothing to tell apart by
         return cls(centred * scale, scale, _dense(block.mean(axis=0)).ravel().astype(np.float64))
 
     def primal(self, block: Block, alpha: Floats) -> tuple[Floats, Floats]:
@@ -188,7 +194,14 @@ class _Profile:
     mix: Mapping[str, float]
     eigenvalues: Floats
     vectors: Floats
-    seen: NDArray[np.bool_]
+    squares: Floats
+    """``vectors`` squared."""
+    plain: "Residual"
+    """What is to be solved without the prior."""
+    full: "Residual"
+    """And with the prior at strength one; residuals are linear in the strength."""
+    rotated: tuple[Floats, Floats]
+    """(N, C) ``plain``, and what each unit of strength adds to it, in the coordinates of ``vectors``."""
     beliefs: Mapping[float, float]
 
     @classmethod
@@ -199,50 +212,65 @@ class _Profile:
         shares = {block: weight / sum(known.values()) for block, weight in known.items()}
         kernel: Floats = np.sum([weight * kernels[block].matrix for block, weight in shares.items()], axis=0)
         eigenvalues, vectors = np.linalg.eigh(kernel)
-        seen = np.bincount(problem.targets, minlength=problem.n_labels) > 0
-        beliefs = prior_beliefs(len(problem.targets) / int(seen.sum()))
-        return cls(problem, belief, shares, np.maximum(eigenvalues, 0), vectors, seen, beliefs)
-
-    def left_out(self, strength: float, penalty: float) -> tuple[Floats, Floats, Floats]:
-        """Return leave-one-out scores (N, C), dual weights (N, C) and means (C,)."""
-        problem, n = self.problem, len(self.problem.targets)
-        truth = one_hot(problem.targets, problem.n_labels)
-        centred, mean = residuals(problem, truth, strength, self.seen)
-        inverse = 1 / (self.eigenvalues + penalty)
-        alpha = self.vectors @ (inverse[:, None] * (self.vectors.T @ centred))
-        # (K + penalty) alpha = centred, so what is left unfitted is penalty * alpha
-        freedom = penalty * ((self.vectors**2) @ inverse) - 1 / n
-        return (
-            _leave_one_out(problem, truth, strength, mean, self.seen, penalty * alpha, freedom),
-            alpha,
-            mean,
+        plain, full = Residual.of(problem, 0.0), Residual.of(problem, 1.0)
+        everything = np.arange(len(problem.targets))
+        start = plain.at(everything)
+        rotated = vectors.T @ start, vectors.T @ (full.at(everything) - start)
+        beliefs = prior_beliefs(len(problem.targets) / int(plain.seen.sum()))
+        return cls(
+            problem, belief, shares, np.maximum(eigenvalues, 0), vectors, vectors**2, plain, full, rotated, beliefs
         )
 
+    def left_out(self, penalty: float, strengths: Sequence[float]) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Yield leave-one-out scores (N, C), dual weights (N, C) and means (C,) at each strength of the prior."""
+        problem = self.problem
+        truth = one_hot(problem.targets, problem.n_labels)
+        inverse = 1 / (self.eigenvalues + penalty)
+        start, slope = (self.vectors @ (inverse[:, None] * part) for part in self.rotated)
+        # (K + penalty) alpha = residual, so what is left unfitted is penalty * alpha
+        freedom = penalty * (self.squares @ inverse) - 1 / len(truth)
+        for strength in strengths:
+            alpha = start + strength * slope
+            mean = self.plain.mean + strength * (self.full.mean - self.plain.mean)
+            prior = strength * problem.similarity
+            yield _leave_one_out(truth, prior, mean, self.plain.seen, penalty * alpha, freedom), alpha, mean
 
-def residuals(problem: Problem, truth: Floats, strength: float, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return what the prior leaves to be solved, (N, C) centred, and its (C,) means.
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """What the label-name prior leaves to be solved: targets minus ``strength`` times similarity, centred.
 
     A label without rows keeps its prior as it is (ridge would only learn to take it back) and the mean of others.
     """
-    residual = np.where(seen, truth - strength * problem.similarity, 0.0)
-    means = residual.mean(axis=0)
-    means = np.where(seen, means, means[seen].mean())
-    return np.where(seen, residual - means, 0.0), means
+
+    problem: Problem
+    strength: float
+    mean: Floats
+    """(C,) what was taken off to centre it."""
+    seen: NDArray[np.bool_]
+    """(C,) labels that have rows."""
+
+    @classmethod
+    def of(cls, problem: Problem, strength: float) -> "Residual":
+        """Return the residual of all rows of ``problem``."""
+        counts = np.bincount(problem.targets, minlength=problem.n_labels)
+        seen = counts > 0
+        mean = (counts - strength * problem.similarity.sum(axis=0)) / len(problem.targets)
+        return cls(problem, strength, np.where(seen, mean, mean[seen].mean()), seen)
+
+    def at(self, rows: Ints) -> Floats:
+        """Return (len(rows), C); a part at a time, because N x C is large when both are."""
+        truth = one_hot(self.problem.targets[rows], self.problem.n_labels)
+        return np.where(self.seen, truth - self.strength * self.problem.similarity[rows] - self.mean, 0.0)
 
 
 def _leave_one_out(
-    problem: Problem,
-    truth: Floats,
-    strength: float,
-    mean: Floats,
-    seen: NDArray[np.bool_],
-    unfitted: Floats,
-    freedom: Floats,
+    truth: Floats, prior: Floats, mean: Floats, seen: NDArray[np.bool_], unfitted: Floats, freedom: Floats
 ) -> Floats:
     """Return (N, C) scores that each row gets from a head without it: truth - unfitted / (1 - leverage)."""
     # a row that alone carries its score is no reason for infinities
     error = np.clip(unfitted / np.maximum(freedom, 1e-6)[:, None], -10, 10)
-    return np.where(seen, truth - error, strength * problem.similarity + mean)
+    return np.where(seen, truth - error, prior + mean)
 
 
 def prior_beliefs(rows_per_label: float) -> Mapping[float, float]:
@@ -254,9 +282,9 @@ def prior_beliefs(rows_per_label: float) -> Mapping[float, float]:
     return {0.0: 0.3, 0.5: 0.3, 1.0: 0.3, 2.0: 0.1}
 
 
-def _shares(losses_J: NDArray[np.floating], beliefs_J: Floats, n: int) -> Floats:
-    best = max(float(losses_J.min()), 1e-9)
-    log_shares = np.log(beliefs_J) - SHARPNESS * np.sqrt(n) * (losses_J / best - 1)
+def _shares(losses: NDArray[np.floating], beliefs: Floats, n: int) -> Floats:
+    best = max(float(losses.min()), 1e-9)
+    log_shares = np.log(beliefs) - SHARPNESS * np.sqrt(n) * (losses / best - 1)
     shares = np.exp(log_shares - log_shares.max())
     return shares / shares.sum()
 
@@ -272,31 +300,38 @@ def _dense(matrix: Any) -> NDArray[np.float32]:
 
 # --- one candidate on many rows ----------------------------------------------------------------------------
 
+SINGLE_PRECISION = 6e-7
+"""Smallest penalty a row: below, rounding in float32 can make the last system indefinite."""
+
 
 def _solve_one(problem: Problem, chosen: Solution, seed: int) -> Solution:
     """Solve again on all rows, with the weighing of blocks, prior and penalty that a sample chose."""
     design = Design.of(problem, chosen.block_weights)
-    truth = one_hot(problem.targets, problem.n_labels)
-    seen = np.bincount(problem.targets, minlength=problem.n_labels) > 0
-    centred, mean = residuals(problem, truth, chosen.prior, seen)
+    residual = Residual.of(problem, chosen.prior)
     rows = stratified(problem.targets, EIGEN_ROWS, seed + 1)
     system = _dual if design.rows <= DUAL_ROWS else _primal
-    columns, leverage = system(design, centred, chosen.penalty, rows)
+    penalty = max(chosen.penalty, SINGLE_PRECISION * design.rows)
+    columns, leverage = system(design, residual, penalty, rows)
     fitted = np.concatenate([part @ columns for _, part in design.chunks(rows)])
-    freedom = 1 - leverage - 1 / design.rows
+    truth = one_hot(problem.targets[rows], problem.n_labels)
     left_out = _leave_one_out(
-        problem.take(rows), truth[rows], chosen.prior, mean, seen, centred[rows] - fitted, freedom
+        truth,
+        chosen.prior * problem.similarity[rows],
+        residual.mean,
+        residual.seen,
+        residual.at(rows) - fitted,
+        1 - leverage - 1 / design.rows,
     )
     weights, offset = design.split(columns)
     return Solution(
         weights=weights,
-        bias=mean - offset,
+        bias=residual.mean - offset,
         prior=chosen.prior,
         out_of_sample=left_out,
         rows=rows,
         block_weights=chosen.block_weights,
-        penalty=chosen.penalty,
-        loss=float(np.mean((left_out - truth[rows]) ** 2)),
+        penalty=penalty,
+        loss=float(np.mean((left_out - truth) ** 2)),
     )
 
 
@@ -314,12 +349,14 @@ class Design:
     def of(cls, problem: Problem, block_weights: Mapping[str, float]) -> "Design":
         """Return the design in which each block has unit trace times its weight."""
         blocks = {name: problem.blocks[name] for name, weight in block_weights.items() if weight > 1e-3}
-        means = {name: _dense(block.mean(axis=0)).ravel().astype(np.float32) for name, block in blocks.items()}
+        # in float64: a sum over 100,000 rows of float32 is off in the third digit
+        means = {name: np.asarray(block.mean(axis=0, dtype=np.float64)).ravel() for name, block in blocks.items()}
         scales = {}
         for name, block in blocks.items():
             squares = block.multiply(block).sum() if sp.issparse(block) else np.square(block, dtype=np.float64).sum()
             variance = squares / block.shape[0] - float(means[name] @ means[name])
-            scales[name] = float(np.sqrt(block_weights[name] / variance)) if variance > 1e-9 else 0.0
+            scales[name] = float(np.sqrt(block_weights[name] / variance)) if variance > FLAT else 0.0
+        means = {name: mean.astype(np.float32) for name, mean in means.items()}
         return cls(blocks, scales, means, len(problem.targets))
 
     @property
@@ -336,11 +373,14 @@ class Design:
 
     def dense(self, rows: Ints) -> NDArray[np.float32]:
         """Return these rows, centred and scaled, as (len(rows), width)."""
-        parts = [
-            (_dense(block[rows]) - self.means[name]) * np.float32(self.scales[name])
-            for name, block in self.blocks.items()
-        ]
-        return np.concatenate(parts, axis=1)
+        columns = np.empty((len(rows), self.width), dtype=np.float32)
+        start = 0
+        for name, block in self.blocks.items():
+            stop = start + block.shape[1]
+            np.subtract(_dense(block[rows]), self.means[name], out=columns[:, start:stop])
+            columns[:, start:stop] *= np.float32(self.scales[name])
+            start = stop
+        return columns
 
     def split(self, columns: NDArray[np.floating]) -> tuple[Mapping[str, Floats], Floats]:
         """Return weights for the plain blocks, and the (C,) score they give to the mean row."""
@@ -355,32 +395,33 @@ class Design:
         return weights, offset
 
 
-def _dual(design: Design, centred: Floats, penalty: float, probes: Ints) -> tuple[NDArray[np.floating], Floats]:
+def _dual(
+    design: Design, residual: Residual, penalty: float, probes: Ints
+) -> tuple[NDArray[np.floating], Floats]:
+    """Return (width, C) columns and the leverage of the rows ``probes``."""
     n = design.rows
-    kernel = np.empty((n, n), dtype=np.float32)
-    for rows, part in design.chunks():
-        for others, other in design.chunks():
-            kernel[np.ix_(rows, others)] = part @ other.T
+    features = design.dense(np.arange(n))
+    kernel = ssyrk(1.0, features.T, trans=1, lower=1)  # the transpose is in BLAS's own order: no copy
     kernel[np.diag_indices(n)] += np.float32(penalty)
     factor = scipy.linalg.cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
-    alpha = scipy.linalg.cho_solve(factor, centred.astype(np.float32), check_finite=False)
-    columns = np.zeros((design.width, centred.shape[1]), dtype=np.float32)
-    for rows, part in design.chunks():
-        columns += part.T @ alpha[rows]
+    alpha = scipy.linalg.cho_solve(factor, residual.at(np.arange(n)).astype(np.float32), check_finite=False)
     unit = np.zeros((n, len(probes)), dtype=np.float32)
     unit[probes, np.arange(len(probes))] = 1
     inverse = scipy.linalg.cho_solve(factor, unit, check_finite=False)
     leverage = 1 - penalty * inverse[probes, np.arange(len(probes))].astype(np.float64)
-    return columns, leverage
+    return features.T @ alpha, leverage
 
 
-def _primal(design: Design, centred: Floats, penalty: float, probes: Ints) -> tuple[NDArray[np.floating], Floats]:
+def _primal(
+    design: Design, residual: Residual, penalty: float, probes: Ints
+) -> tuple[NDArray[np.floating], Floats]:
+    """Return what :func:`_dual` does, from a system whose size does not grow with the rows."""
     width = design.width
     gram = np.zeros((width, width), dtype=np.float32, order="F")
-    moment = np.zeros((width, centred.shape[1]), dtype=np.float32)
+    moment = np.zeros((width, len(residual.mean)), dtype=np.float32)
     for rows, part in design.chunks(size=4096):
-        gram = ssyrk(1.0, part, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
-        moment += part.T @ centred[rows].astype(np.float32)
+        gram = ssyrk(1.0, part.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        moment += part.T @ residual.at(rows).astype(np.float32)
     gram[np.diag_indices(width)] += np.float32(penalty)
     factor = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     columns = scipy.linalg.cho_solve(factor, moment, check_finite=False)
@@ -469,23 +510,28 @@ def _fit_logistic(features: NDArray[np.float32], targets: Ints, n_labels: int, p
 
     Minimises mean cross-entropy + penalty / (2 n) * |columns|^2; the bias is not penalised.
     """
-    matrix, truth = torch.from_numpy(features), torch.from_numpy(targets)
-    columns = torch.zeros(features.shape[1], n_labels, requires_grad=True)
-    bias = torch.zeros(n_labels, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [columns, bias], max_iter=100, history_size=10, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+    n, width = features.shape
+    truth = np.eye(n_labels, dtype=np.float32)[targets]
+
+    def objective(flat: Floats) -> tuple[float, Floats]:
+        columns, bias = flat[: width * n_labels].reshape(width, n_labels), flat[width * n_labels :]
+        logs = scipy.special.log_softmax(features @ columns.astype(np.float32) + bias.astype(np.float32), axis=1)
+        loss = -logs[np.arange(n), targets].mean(dtype=np.float64) + penalty / (2 * n) * float(
+            flat[: columns.size] @ flat[: columns.size]
+        )
+        excess = (np.exp(logs) - truth) / np.float32(n)
+        slope = features.T @ excess + penalty / n * columns
+        return float(loss), np.concatenate([slope.ravel(), excess.sum(axis=0, dtype=np.float64)])
+
+    # plain scipy: the optimisers of torch cost seconds to import
+    found = scipy.optimize.minimize(
+        objective,
+        np.zeros((width + 1) * n_labels),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 100, "maxcor": 10, "ftol": 1e-6, "gtol": 1e-6},
     )
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(matrix @ columns + bias, truth)
-        loss = loss + penalty / (2 * len(targets)) * columns.square().sum()
-        loss.backward()
-        return loss.item()
-
-    with torch.enable_grad():
-        optimiser.step(closure)
-    return columns.detach().numpy().astype(np.float64), bias.detach().numpy().astype(np.float64)
+    return found.x[: width * n_labels].reshape(width, n_labels), found.x[width * n_labels :]
 
 
 def _stratified_folds(targets: Ints, k: int, seed: int) -> Ints:

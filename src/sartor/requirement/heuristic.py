@@ -52,7 +52,7 @@ def understand(
     if merge_labels:
         examples = clean.merge_labels(examples)
     description, cut = _description(task)
-    labels, label_notes = _labels(task, examples)
+    labels, label_notes = _labels(task, labels_in(description), examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     summary = clean.inspect(kept)
     code, why = _language(task, description, labels, kept)
@@ -105,22 +105,26 @@ def _family(task: Task) -> Note:
 # --- labels ------------------------------------------------------------------------------------------------
 
 
-def _labels(task: Task, examples: Sequence[Example]) -> tuple[tuple[Label, ...], tuple[Note, ...]]:
+def _labels(
+    task: Task, named: Sequence[str], examples: Sequence[Example]
+) -> tuple[tuple[Label, ...], tuple[Note, ...]]:
+    """Return the labels; ``named`` are those that the description names."""
     counts = Counter(str(example.output) for example in examples if example.output is not None)
     if task.labels:
         labels = tuple(Label(name, text, counts[name]) for name, text in task.labels.items())
         note = f"Labels: the {len(labels)} that the task lists."
-    elif counts:
+    elif len(counts) > 1 or (counts and not set(counts) <= set(named)):
         labels = tuple(Label(name, "", n) for name, n in sorted(counts.items()))
         note = f"Labels: the {len(labels)} found in the rows."
     else:
-        labels = tuple(Label(name) for name in labels_in(task.description))
+        labels = tuple(Label(name, "", counts[name]) for name in named)
         note = "Labels: " + ", ".join(label.name for label in labels) + ", as the description names them."
-    _check_labels(labels, len(examples))
-    return labels, (Note("labels", note), *_silent_labels(task, labels, examples))
+    _check_labels(labels, 0 if task.labels else len(examples))
+    return labels, (Note("labels", note), *_silent_labels(task, named, labels, examples))
 
 
 def _check_labels(labels: Sequence[Label], rows: int) -> None:
+    """Refuse none, one or too many labels; ``rows`` is how many they were found in, 0 when the task lists them."""
     if not labels:
         raise TaskError(
             'Cannot tell the labels. Name them in the description ("… to billing, bug or other"), list them under '
@@ -142,12 +146,13 @@ def _check_labels(labels: Sequence[Label], rows: int) -> None:
         raise TaskError(f"Got {len(labels):,} labels; at most {MOST_LABELS:,} are possible. Merge some.")
 
 
-def _silent_labels(task: Task, labels: Sequence[Label], examples: Sequence[Example]) -> Iterator[Note]:
+def _silent_labels(
+    task: Task, named: Sequence[str], labels: Sequence[Label], examples: Sequence[Example]
+) -> Iterator[Note]:
     without = [label.name for label in labels if label.rows == 0]
-    if examples and task.labels and without:
+    if examples and without:
         names = ", ".join(repr(name) for name in without[:5]) + (" …" if len(without) > 5 else "")
         yield Note("labels", f"No row has the label {names}: known by name only.", "warning")
-    named = labels_in(task.description)
     found = {label.name.casefold() for label in labels}
     missing = [name for name in named if name.casefold() not in found]
     if examples and not task.labels and missing and len(missing) < len(named):
