@@ -6,7 +6,7 @@ Every arrow is a frozen value, so that each stage can be called alone.
 """
 
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,6 +38,7 @@ from sartor.types import (
     Note,
     Progress,
     Report,
+    Requirement,
     Rows,
     Task,
     Weights,
@@ -87,11 +88,12 @@ def make(
         frozen = family.base(need, progress=progress)
     with clock("encode"):
         condition = encode(family, frozen, understood, progress)
+    need = replace(need, notes=(*need.notes, *_cut(condition, need)))
     with clock("generate"):
         weights = family.generate(need, condition, seed=seed)
     with clock("evaluate"):
         proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
-        model = _assemble(family, frozen, understood, rows, weights, proved, seed, progress)
+        model = _assemble(family, frozen, need, understood.examples, rows, weights, proved, seed, progress)
     model.report = replace(model.report, seconds=clock.seconds)
     entry = Store(settings.current().home).put(model.manifest, model.files(), slug(need.name)) if store else None
     decision = release(model, entry)
@@ -178,6 +180,15 @@ def encode(family: Family[Any], base: Base, understood: Understood, progress: Pr
     return Condition(labels, support, targets)
 
 
+def _cut(condition: Condition[Any], need: Requirement) -> Iterator[Note]:
+    """Say how many texts were longer than what is read; a family whose inputs can be has an array ``cut``."""
+    cut = int(np.count_nonzero(getattr(condition.support, "cut", ())))
+    if cut:
+        text = f"{cut:,} of {len(condition.targets):,} texts are longer than {need.max_tokens} tokens and were cut there."
+        # one in twenty is what the length was chosen for
+        yield Note("cut", text, "warning" if 20 * cut > len(condition.targets) else "info")
+
+
 def release(model: Model, entry: Entry | None) -> gate.Decision:
     """Ask the gate, and move the alias that it grants."""
     limits = model.requirement.limits
@@ -195,7 +206,8 @@ def release(model: Model, entry: Entry | None) -> gate.Decision:
 def _assemble(
     family: Family[Any],
     base: Base,
-    understood: Understood,
+    need: Requirement,
+    examples: Sequence[Example],
     rows: Rows | None,
     weights: Weights,
     proved: proof.Proof,
@@ -203,7 +215,7 @@ def _assemble(
     progress: Progress,
 ) -> Model:
     """Put together manifest and report, the cost of an answer measured on the way."""
-    need = replace(understood.requirement, notes=_storable(understood.requirement.notes))
+    need = replace(need, notes=_storable(need.notes))
     spec = catalogue.catalogue().get(base.ref.name)
     manifest = Manifest(
         format=BUNDLE_FORMAT,
@@ -215,7 +227,7 @@ def _assemble(
         base=base.ref,
         generator=family.generator,
         head=family.head(weights),
-        data=DataRef(rows.sha256, len(understood.examples), rows.source) if rows else DataRef("", 0),
+        data=DataRef(rows.sha256, len(examples), rows.source) if rows else DataRef("", 0),
         seed=seed,
         n_parameters=sum(tensor.numel() for tensor in weights.values()),
         shapes={name: tuple(tensor.shape) for name, tensor in weights.items()},
@@ -226,7 +238,7 @@ def _assemble(
     )
     draft = Model(manifest, proof.to_report(proved), weights, base)
     progress("measure", 0, 0)
-    spent = measure(draft, [example.input for example in understood.examples[:64]])
+    spent = measure(draft, [example.input for example in examples[:64]])
     return Model(manifest, proof.to_report(proved, cost=spent, notes=need.notes), weights, base)
 
 

@@ -125,7 +125,8 @@ def print_made(made: "Made", out: Path | None) -> None:
     print_report(made)
     console.say(f"Stored as {entry.name}@v{entry.version} ({entry.id})" + (f", copied to {out}." if out else "."))
     if made.decision.alias:
-        console.say(f"It is the {made.decision.alias} of that name now.")
+        beside = "" if made.decision.alias == "champion" else f" {entry.name}@champion stays what it was."
+        console.say(f"It is {entry.name}@{made.decision.alias} now.{beside}")
     console.next_step(
         f'sartor predict {entry.name} "a text of yours"',
         f"sartor predict {entry.name} --input new.csv --output answers.csv",

@@ -28,7 +28,6 @@ from sartor.errors import BundleError, NotFoundError, StorageError, UserError, d
 from sartor.registry import bundle, disk, migrations
 from sartor.types import Manifest
 
-CHAMPION = "champion"
 GARBAGE_AGE_S = 3600.0
 BUSY_S = 30.0
 """How long to wait for another process that writes, in seconds."""
@@ -132,8 +131,9 @@ class Store:
     def get(self, ref: str) -> Entry:
         """Return the model that ``ref`` names.
 
-        ``ref`` is a whole id; ``name``: its champion, or its latest version where it has none;
-        ``name@alias``; ``name@v3``; or the first six or more digits of an id. They are tried in this order.
+        ``ref`` is a whole id; ``name``: its latest version (whoever serves others names an alias, which only a
+        gate moves); ``name@alias``; ``name@v3``; or the first six or more digits of an id. They are tried in this
+        order.
 
         Raises:
             NotFoundError: when nothing, or more than one model, is named so.
@@ -410,7 +410,7 @@ def _find(ref: str, entries: Sequence[Entry], home: Path) -> Entry:
     if named and at:
         return _find_version(which, named)
     if named:
-        return next((entry for entry in named if CHAMPION in entry.aliases), named[-1])
+        return named[-1]
     if not _PREFIX.fullmatch(ref):
         raise _not_found(ref, name, entries, home)
     near = [entry for entry in entries if entry.id.startswith(ref)]

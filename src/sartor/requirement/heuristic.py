@@ -174,7 +174,9 @@ def _with_known_labels(examples: Sequence[Example], known: set[str]) -> tuple[tu
             f"No row has one of the task's labels ({_some(sorted(known))}); the rows have {_some(others)}. "
             "Make the two agree: labels are taken verbatim."
         )
-    text = f"{len(examples) - len(kept)} rows left out: their labels ({_some(others)}) are not among the task's."
+    left_out = len(examples) - len(kept)
+    rows = "1 row was" if left_out == 1 else f"{left_out:,} rows were"
+    text = f"{rows} left out: labelled {_some(others)}, which is not among the task's labels."
     return kept, (Note("dropped", text, "warning"),)
 
 
