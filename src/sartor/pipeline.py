@@ -113,21 +113,39 @@ def generate(task: Task | str, examples: RowsLike = None, **options: Any) -> Mod
 
 
 def assess(
-    model: Model, data: Path, *, columns: Columns | None = None, seed: int = 0, progress: Progress = silent
+    model: Model,
+    data: Path,
+    *,
+    examples: Path | None = None,
+    columns: Columns | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Report:
     """Return the report of a stored model on a file of labelled rows, with what an answer costs here.
+
+    ``examples`` are the rows that the model was made from: with them, all baselines are put to the same test.
 
     Raises:
         DataError: when the file cannot be used.
         BundleError: when the base is not the one that the model was made on.
     """
     rows = loading.read_rows(data, columns or Columns(), need_labels=True, progress=progress)
+    made_from = None
+    if examples is not None:
+        made_from = loading.read_rows(examples, columns or Columns(), need_labels=True, progress=progress)
+        if made_from.sha256 != model.manifest.data.sha256:
+            raise DataError(
+                f"{examples.name} is not what this model was made from: its rows have the hash "
+                f"{made_from.sha256[:12]}, the model's {model.manifest.data.sha256[:12] or 'none'}. "
+                "Name that file, or leave --examples out."
+            )
     report = testfile.score_file(
         model.family,
         model.requirement,
         model.base,
         model.weights,
         rows,
+        made_from=made_from,
         trained_on=model.manifest.data.sha256,
         seed=seed,
         progress=progress,
@@ -184,7 +202,9 @@ def _cut(condition: Condition[Any], need: Requirement) -> Iterator[Note]:
     """Say how many texts were longer than what is read; a family whose inputs can be has an array ``cut``."""
     cut = int(np.count_nonzero(getattr(condition.support, "cut", ())))
     if cut:
-        text = f"{cut:,} of {len(condition.targets):,} texts are longer than {need.max_tokens} tokens and were cut there."
+        text = (
+            f"{cut:,} of {len(condition.targets):,} texts are longer than {need.max_tokens} tokens and were cut there."
+        )
         # one in twenty is what the length was chosen for
         yield Note("cut", text, "warning" if 20 * cut > len(condition.targets) else "info")
 

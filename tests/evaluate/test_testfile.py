@@ -3,6 +3,7 @@ import pytest
 
 from sartor.errors import DataError
 from sartor.evaluate.testfile import score_answers, score_file
+from sartor.families.interface import Control
 from sartor.types import Example, Label, Note, Rows
 
 from .nearest_mean import LABEL_NAMES, MAJORITY, NearestMean, NoBase, requirement
@@ -82,3 +83,15 @@ def test_a_model_made_from_no_rows_has_a_majority_that_knows_nothing():
     labels = (Label("0"), Label("10"))
     report = score_answers(np.eye(2)[[0, 0, 1, 1, 1]], rows(*GOOD), labels)
     assert report.baselines[0].scores.log_loss == pytest.approx(np.log(2))
+
+
+def test_the_rows_a_model_was_made_from_put_every_baseline_to_the_test():
+    def nearest_row(requirement, condition, features, seed):
+        assert list(condition.targets) == [0, 1]
+        return np.eye(2)[[int(np.argmin(abs(value - condition.support.values))) for value in features.values]]
+
+    family = NearestMean(baselines=(MAJORITY, LABEL_NAMES, Control("nearest", "Nearest row", nearest_row)))
+    made_from = rows(("0", "0"), ("10", "10"), ("5", "a label that was left out"))
+    report = score(*GOOD, family=family, made_from=made_from)
+    assert [b.name for b in report.baselines] == ["majority", "label-names", "nearest"]
+    assert report.baselines[2].scores.accuracy.value == 1.0

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sartor.cli import console
+from sartor.errors import UserError
 from sartor.types import Columns, Report, to_json
 
 
@@ -13,12 +14,19 @@ from sartor.types import Columns, Report, to_json
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled rows; default: the stored proof."
 )
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The rows MODEL was made from: puts every baseline to the same test.",
+)
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the report as a page.")
 @console.column_options
 @console.common
 def evaluate(
     model: str,
     data: Path | None,
+    examples: Path | None,
     html: Path | None,
     text_column: str | None,
     label_column: str | None,
@@ -32,11 +40,20 @@ def evaluate(
 
     loaded = load(model)
     if data is None:
+        if examples is not None:
+            raise UserError(
+                "--examples goes with --data: it makes the baselines that are put to the test in that file."
+            )
         report = loaded.report
     else:
         with console.progress() as progress:
             report = pipeline.assess(
-                loaded, data, columns=Columns(text_column, label_column), seed=seed, progress=progress
+                loaded,
+                data,
+                examples=examples,
+                columns=Columns(text_column, label_column),
+                seed=seed,
+                progress=progress,
             )
     if html is not None:
         with console.writing(html) as file:

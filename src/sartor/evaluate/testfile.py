@@ -29,6 +29,8 @@ from sartor.types import (
 
 CONTROLS_WITHOUT_ROWS = frozenset({"label-names"})
 """Controls that answer from the labels alone: the rows a model was made from are not stored with it."""
+_MAJORITY = "majority"
+"""Told from the counts in the requirement, with or without rows."""
 _NAMED = 5
 
 
@@ -39,11 +41,14 @@ def score_file(
     weights: Weights,
     rows: Rows,
     *,
+    made_from: Rows | None = None,
     trained_on: str = "",
     seed: int = 0,
     progress: Progress = silent,
 ) -> Report:
-    """Score a stored model on the labelled rows of a file, beside the baselines that need no training rows.
+    """Score a stored model on the labelled rows of a file, beside the baselines of its family.
+
+    A bundle holds no row, so without ``made_from`` only the baselines that need none can be had.
 
     Args:
         family: of the model.
@@ -51,6 +56,7 @@ def score_file(
         base: that the model stands on, loaded.
         weights: of the model.
         rows: of the file; those without an output are left out, and a note says so.
+        made_from: the rows that the model was made from.
         trained_on: hash of the rows that the model was made from, to notice when they are the same.
         seed: of the intervals.
         progress: told of the encoding.
@@ -60,13 +66,17 @@ def score_file(
     """
     texts = [example.input for example in labelled(rows)]
     features = family.encode(base, requirement, texts, progress=progress)
-    nobody = np.empty(0, dtype=np.int64)
-    names = family.encode_labels(base, requirement)
-    condition = Condition(labels=names, support=features.take(nobody), targets=nobody)
+    position = {label.name: at for at, label in enumerate(requirement.labels)}
+    known = [row for row in (made_from.examples if made_from else ()) if row.output in position]
+    condition = Condition(
+        labels=family.encode_labels(base, requirement),
+        support=family.encode(base, requirement, [row.input for row in known], progress=progress),
+        targets=np.array([position[str(row.output)] for row in known], dtype=np.int64),
+    )
     baselines = [
         Answers(control.name, control.title, control.answer(requirement, condition, features, seed))
         for control in family.controls(requirement)
-        if control.name in CONTROLS_WITHOUT_ROWS
+        if control.name in CONTROLS_WITHOUT_ROWS or (known and control.name != _MAJORITY)
     ]
     probabilities = family.predict(requirement, weights, features).probabilities
     return score_answers(probabilities, rows, requirement.labels, baselines, trained_on=trained_on, seed=seed)
@@ -93,7 +103,7 @@ def score_answers(
     unknown = sorted({str(example.output) for example in examples} - set(known))
     names = [*known, *unknown]
     targets = _targets(examples, names)
-    majority = Answers("majority", "Majority class", _majority(labels, len(examples)))
+    majority = Answers(_MAJORITY, "Majority class", _majority(labels, len(examples)))
     judgement = judge(
         targets,
         _widened(probabilities, len(unknown)),

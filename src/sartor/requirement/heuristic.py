@@ -194,7 +194,11 @@ def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
         )
         return
     most, least = max(labels, key=lambda label: label.rows), min(labels, key=lambda label: label.rows)
-    yield Note("rows", f"{rows:,} rows: from {least.rows:,} ({least.name!r}) to {most.rows:,} ({most.name!r}) a label.")
+    if most.rows == least.rows:
+        yield Note("rows", f"{rows:,} rows, {most.rows:,} a label.")
+    else:
+        spread = f"from {least.rows:,} ({least.name!r}) to {most.rows:,} ({most.name!r}) a label"
+        yield Note("rows", f"{rows:,} rows: {spread}.")
     if most.rows > 20 * max(1, least.rows):
         text = f"Very unbalanced: {most.name!r} has {most.rows:,} rows, {least.name!r} {least.rows:,}."
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
