@@ -8,7 +8,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_base
-
 from sartor import settings
 from sartor.assets import catalogue
 
