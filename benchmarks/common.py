@@ -224,9 +224,10 @@ def seed_mean(values: ArrayLike) -> Metric:
 def seed_p_value(values: ArrayLike) -> float:
     """Return the p-value of Student's two-sided test that the mean over seeds is zero."""
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(values) < 2 or np.ptp(values) < 1e-12:  # always alike: there is no spread to test by
         return 1.0
-    return float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
+    _, p_value = scipy.stats.ttest_1samp(values, 0.0)
+    return float(p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -363,7 +364,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [
         "  ".join(
-            cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in cells
     ]

@@ -6,9 +6,10 @@ all of the task's test file, and nothing is chosen by them.
 Dimension key:   N: rows   C: labels
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from sartor.families.interface import Condition, FloatArray, IntArray
 from sartor.families.text_classification import FAMILY
 from sartor.nn.features import TextFeatures
 from sartor.requirement.heuristic import understand
-from sartor.types import Example, Requirement, Rows, Scores, Task
+from sartor.types import Example, Requirement, Rows, Scores, Task, Weights
 
-Shots: TypeAlias = int | Literal["all"]
+Shots: TypeAlias = int | str
 """Rows a label; ``all`` is every row of the training file."""
 
 MODEL = "model"
@@ -41,6 +42,18 @@ class Encoded:
     test: TextFeatures
     targets: IntArray
     """(N,) of the test rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What every maker says of the test rows."""
+
+    probabilities: Mapping[str, FloatArray]
+    """maker -> (N, C)."""
+    weights: Weights
+    """Of the model."""
+    seconds: float
+    """To generate the model from encoded rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +96,24 @@ def targets(labels: Sequence[str], rows: Iterable[Example]) -> IntArray:
 
 def draw(rows: Sequence[Example], shots: Shots, seed: int) -> IntArray:
     """Return the numbers of ``shots`` rows of each label."""
-    if shots == "all":
+    if isinstance(shots, str):
         return np.arange(len(rows))
     # rows alike in text and label have the same features, so that it does not matter which of them stands here
     place = {row: at for at, row in enumerate(rows)}
     return np.array([place[row] for row in few(rows, shots, seed)], dtype=np.int64)
 
 
-def answer_all(
-    encoded: Encoded, condition: Condition[TextFeatures], seed: int
-) -> tuple[dict[str, FloatArray], str]:
-    """Return maker -> (N, C) probabilities for the test rows, and the name of the model's head."""
+def answer_all(encoded: Encoded, condition: Condition[TextFeatures], seed: int) -> Answers:
+    """Let the model, and every control that can, answer the test rows."""
     requirement, test = encoded.requirement, encoded.test
+    start = time.perf_counter()
     weights = FAMILY.generate(requirement, condition, seed=seed)
+    seconds = time.perf_counter() - start
     answers = {MODEL: FAMILY.predict(requirement, weights, test).probabilities}
     for control in FAMILY.controls(requirement):
         if len(condition.targets) or control.name in WITHOUT_ROWS:
             answers[control.name] = control.answer(requirement, condition, test, seed)
-    return answers, FAMILY.head(weights)
+    return Answers(answers, weights, seconds)
 
 
 def study(encoded: Encoded, shots: Sequence[Shots], seeds: Sequence[int]) -> list[Outcome]:
@@ -109,10 +122,11 @@ def study(encoded: Encoded, shots: Sequence[Shots], seeds: Sequence[int]) -> lis
     for many in shots:
         for seed in seeds if many not in (0, "all") else seeds[:1]:
             condition = encoded.condition.take(draw(encoded.task.train, many, seed))
-            answers, head = answer_all(encoded, condition, seed)
+            answers = answer_all(encoded, condition, seed)
+            head = FAMILY.head(answers.weights)
             outcomes += [
                 Outcome(encoded.task, many, seed, maker, quality.scores(encoded.targets, found), head)
-                for maker, found in answers.items()
+                for maker, found in answers.probabilities.items()
             ]
     return outcomes
 
@@ -166,9 +180,7 @@ def by_task(outcomes: Sequence[Outcome], field: str) -> list[dict[str, Any]]:
     summary: list[dict[str, Any]] = []
     for task, shots in dict.fromkeys((outcome.task.name, outcome.shots) for outcome in outcomes):
         makers = [maker for name, many, maker in values if (name, many) == (task, shots)]
-        gaps = {
-            maker: seed_mean(differences(values, task, shots, maker)) for maker in makers if maker != MODEL
-        }
+        gaps = {maker: seed_mean(differences(values, task, shots, maker)) for maker in makers if maker != MODEL}
         means = {maker: seed_mean(values[task, shots, maker]) for maker in makers}
         summary.append({"task": task, "shots": shots, field: means, "model_minus": gaps})
     return summary

@@ -50,7 +50,11 @@ def main() -> None:
         __doc__ or "",
         seeds=5,
         extend={
-            "--side": {"choices": ("dev", "report"), "default": "report", "help": "dev is for development, never quoted"},
+            "--side": {
+                "choices": ("dev", "report"),
+                "default": "report",
+                "help": "dev is for development, never quoted",
+            },
             "--most": {"type": int, "help": "only the first so many tasks, to try the script"},
         },
     )
@@ -183,7 +187,10 @@ def to_table(name: str, summary: Mapping[str, Any]) -> str:
         lines.append(
             (
                 shots,
-                *(points(mean[m].value) if m in mean else "" for m in (MODEL, PROBE, "tfidf", "label-names", "majority")),
+                *(
+                    points(mean[m].value) if m in mean else ""
+                    for m in (MODEL, PROBE, "tfidf", "label-names", "majority")
+                ),
                 *(gap(gaps[m]) if m in gaps else "" for m in (PROBE, "tfidf", "label-names")),
                 f"{points(beside['groups_better'])}/{points(beside['groups_worse'])}" if beside else "",
                 f"{len(beside['interval_below'])}, {len(beside['below_after_holm'])}" if beside else "",

@@ -19,7 +19,7 @@ from sartor.cli.init import init
 from sartor.cli.models import models
 from sartor.cli.predict import predict
 from sartor.cli.show import show
-from sartor.errors import SartorError
+from sartor.errors import GateRefused, SartorError
 
 _INTERRUPTED = 130
 
@@ -64,7 +64,8 @@ def run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="sartor", standalone_mode=False)
         sys.stdout.flush()
     except SartorError as error:
-        console.failed(error, as_json=as_json)
+        # what a gate refuses was made and printed before
+        console.failed(error, as_json=as_json and not isinstance(error, GateRefused))
         return error.exit_code
     except click.ClickException as error:
         console.failed(error, as_json=as_json)

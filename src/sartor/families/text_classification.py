@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
+from sartor.errors import TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
 from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
@@ -71,7 +72,9 @@ def load_base(name: str, *, device: str = "cpu", progress: Progress = silent) ->
     Raises:
         NotFoundError: if there is no base of that name.
         AssetError: if it cannot be had.
+        TaskError: if this machine has no such device.
     """
+    _check_device(device)
     files = resolve.resolve(name, settings.current(), progress=progress)
     spec = files.spec
     config = EncoderConfig(
@@ -89,6 +92,15 @@ def load_base(name: str, *, device: str = "cpu", progress: Progress = silent) ->
     tokenizer.no_truncation()
     ref = BaseRef(spec.name, spec.sha256, spec.licence)
     return TextBase(ref, load_encoder(config, files.weights, device), tokenizer, spec.prefix)
+
+
+def _check_device(device: str) -> None:
+    known = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+    if device.partition(":")[0] not in known:
+        raise TaskError(
+            f"The task wants the device {device!r}, but this machine offers {', '.join(known)}. "
+            "Change 'device' under 'limits' in the task, or leave it out."
+        )
 
 
 class TextClassification(Family[TextFeatures]):

@@ -193,8 +193,10 @@ def encode_texts(
     ``on_rows(n)`` is called after each batch with the number of rows it held. The tokenizer's own truncation and
     padding must be off; special tokens count towards ``max_tokens``.
     """
-    encodings = tokenizer.encode_batch_fast([_shorten(text, max_tokens) for text in texts])
-    cut = np.array([len(e.ids) > max_tokens for e in encodings], dtype=np.bool_)
+    heads = [_shorten(text, max_tokens) for text in texts]
+    encodings = tokenizer.encode_batch_fast(heads)
+    unread = (len(head) < len(text) for head, text in zip(heads, texts, strict=True))
+    cut = np.array([far or len(e.ids) > max_tokens for far, e in zip(unread, encodings, strict=True)], dtype=np.bool_)
     ids = [_truncate(e.ids, max_tokens) for e in encodings]
     pooled = np.empty((len(texts), len(poolings), encoder.config.hidden), dtype=np.float32)
     device = next(encoder.parameters()).device

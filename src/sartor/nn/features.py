@@ -57,6 +57,8 @@ def unit(vectors: Floats) -> Floats:
 
 def hash_ngrams(texts: Sequence[str]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Return the word and the character n-grams of ``texts`` as (N, K) signed log counts."""
+    if not texts:  # of which the vectorizers would complain
+        return sp.csr_matrix((0, BUCKETS), dtype=np.float32), sp.csr_matrix((0, BUCKETS), dtype=np.float32)
     from sklearn.feature_extraction.text import HashingVectorizer  # one second to import
 
     shared: dict[str, Any] = {"n_features": BUCKETS, "norm": None, "dtype": np.float32}

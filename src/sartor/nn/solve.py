@@ -395,9 +395,7 @@ class Design:
         return weights, offset
 
 
-def _dual(
-    design: Design, residual: Residual, penalty: float, probes: Ints
-) -> tuple[NDArray[np.floating], Floats]:
+def _dual(design: Design, residual: Residual, penalty: float, probes: Ints) -> tuple[NDArray[np.floating], Floats]:
     """Return (width, C) columns and the leverage of the rows ``probes``."""
     n = design.rows
     features = design.dense(np.arange(n))
@@ -412,9 +410,7 @@ def _dual(
     return features.T @ alpha, leverage
 
 
-def _primal(
-    design: Design, residual: Residual, penalty: float, probes: Ints
-) -> tuple[NDArray[np.floating], Floats]:
+def _primal(design: Design, residual: Residual, penalty: float, probes: Ints) -> tuple[NDArray[np.floating], Floats]:
     """Return what :func:`_dual` does, from a system whose size does not grow with the rows."""
     width = design.width
     gram = np.zeros((width, width), dtype=np.float32, order="F")
