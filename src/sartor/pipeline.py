@@ -20,7 +20,7 @@ from sartor import families, settings
 from sartor.assets import catalogue
 from sartor.data import load as loading
 from sartor.data import split
-from sartor.errors import DataError
+from sartor.errors import DataError, StorageError
 from sartor.evaluate import cost, gate, proof, testfile
 from sartor.families.interface import Base, Condition, Family
 from sartor.model import Model
@@ -215,12 +215,20 @@ def release(model: Model, entry: Entry | None) -> gate.Decision:
     if entry is None:
         return gate.gate(model.report, limits)
     home = Store(settings.current().home)
-    before = home.aliases(entry.name)
-    incumbent = load_model(f"{entry.name}@champion").report if "champion" in before else None
-    decision = gate.gate(model.report, limits, incumbent)
-    if decision.alias is not None:
-        home.move_alias(entry.name, decision.alias, entry.id, expected=before.get(decision.alias))
-    return decision
+    while True:
+        before = home.aliases(entry.name)
+        incumbent = load_model(f"{entry.name}@champion").report if "champion" in before else None
+        decision = gate.gate(model.report, limits, incumbent)
+        if decision.alias is None:
+            return decision
+        try:
+            home.move_alias(entry.name, decision.alias, entry.id, expected=before.get(decision.alias))
+        except StorageError:
+            if home.aliases(entry.name) == before:
+                raise
+            # another process moved an alias between our look and our move, so the gate must look again
+        else:
+            return decision
 
 
 def _assemble(

@@ -4,7 +4,6 @@ Exit codes: 0 done (warnings included), 2 bad input refused, 3 a gate said no, 1
 Nothing heavy is imported before a command needs it, so that ``--help`` is instant.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -41,11 +40,17 @@ sartor predict NAME "I was charged twice"
 
 
 @click.group(
-    cls=_InOrder, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_InOrder,
+    help=_HELP,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="sartor")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """All commands."""
+    if context.invoked_subcommand is None:
+        console.say(context.get_help())
 
 
 for _command in (init, generate, predict, evaluate, models, show, families, doctor):
@@ -62,7 +67,6 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = cli.main(arguments, prog_name="sartor", standalone_mode=False)
-        sys.stdout.flush()
     except SartorError as error:
         # what a gate refuses was made and printed before
         console.failed(error, as_json=as_json and not isinstance(error, GateRefused))
@@ -73,7 +77,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         console.say_error("Interrupted; nothing was left half-written.")
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):  # the reader of our output has gone, as with `| head`: click exits then
+        console.silence()
         return 0
     return code if isinstance(code, int) else 0

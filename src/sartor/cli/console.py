@@ -28,7 +28,8 @@ _EVERY_S = 10.0
 
 def common(command: _F) -> _F:
     """Add the options that every command has."""
-    seeded = click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result.")(command)
+    number = click.IntRange(0, 2**32 - 1)
+    seeded = click.option("--seed", type=number, default=0, show_default=True, help="Same seed, same result.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")(seeded)
 
 
@@ -40,17 +41,38 @@ def column_options(command: _F) -> _F:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON object."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    say(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def say(text: str = "") -> None:
-    """Print a line of the result."""
-    click.echo(text)
+    """Print a line of the result.
+
+    Raises:
+        StorageError: when the disk that takes our output is full.
+    """
+    with _printing():
+        click.echo(text)
 
 
 def say_error(text: str) -> None:
     """Print a line that is not part of the result."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def _printing() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence()
+        raise StorageError(f"Cannot print the result: {error.strerror}. Make room, and run this again.") from error
+
+
+def silence() -> None:
+    """Send what is still to be printed nowhere: stdout takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def next_step(*commands: str) -> None:
@@ -104,7 +126,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     terminal = Console(file=sys.stdout)
     if not terminal.is_terminal:  # a file has no width; fold nothing
         terminal = Console(file=sys.stdout, width=200)
-    terminal.print(table)
+    with _printing():
+        terminal.print(table)
 
 
 @contextmanager

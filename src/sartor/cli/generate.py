@@ -1,5 +1,6 @@
 """``sartor generate``: a task and rows to a stored, proved model."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def read_task(
         from sartor.data.taskfile import read_task as read_file
 
         found = read_file(path)
-    elif path is not None and path.is_file():
+    elif path is not None and os.path.isfile(path):  # unlike Path.is_file, quiet about folders that may not be entered
         raise TaskError(
             f"{task!r} is a file, but not a task file (.yaml or .json). Give a description in quotes and the rows by "
             f'--examples: sartor generate "…" --examples {task}'

@@ -34,7 +34,7 @@ def init(
 ) -> None:
     """Write a task file for DESCRIPTION and show what was understood, and why. Nothing is generated yet."""
     task = read_task(description, **overrides)
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:
         raise StorageError(f"{str(out)!r} exists already. Say --force to replace it, or name another file by --out.")
     from sartor import pipeline
     from sartor.data.taskfile import write_task

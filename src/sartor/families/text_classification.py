@@ -9,6 +9,7 @@ Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: b
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -118,6 +119,7 @@ class TextClassification(Family[TextFeatures]):
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
+        inputs = [text.encode(errors="ignore").decode() for text in inputs]  # no tokenizer takes half a surrogate pair
         done = 0
 
         def on_rows(rows: int) -> None:
@@ -169,15 +171,10 @@ class TextClassification(Family[TextFeatures]):
             n_labels=n_labels,
         )
         solution, head, guess = solve.solve(problem, seed=seed), "ridge", RIDGE_TEMPERATURE
-        targets = condition.targets[solution.rows]
-        t = solve.temperature(solution.out_of_sample, targets, guess=guess)
         rival = solve.solve_logistic(problem, solution, seed=seed)
-        if rival is not None:
-            rival_targets = condition.targets[rival.rows]
-            rival_t = solve.temperature(rival.out_of_sample, rival_targets, guess=LOGISTIC_TEMPERATURE)
-            ridge_loss = solve.cross_entropy(t * solution.out_of_sample, targets)
-            if solve.cross_entropy(rival_t * rival.out_of_sample, rival_targets) < ridge_loss:
-                solution, head, t = rival, "logistic", rival_t
+        if rival is not None and _right(rival, condition) > _right(solution, condition):
+            solution, head, guess = rival, "logistic", LOGISTIC_TEMPERATURE
+        t = solve.temperature(solution.out_of_sample, condition.targets[solution.rows], guess=guess)
         threshold = float(np.quantile(_scope(t * solution.out_of_sample), OUT_OF_SCOPE_SHARE))
         return _to_weights(requirement, condition, solution, head, t, threshold, idf)
 
@@ -223,8 +220,15 @@ def readable(label: str) -> str:
 
 
 def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:
-    keys = [(text, int(target)) for text, target in zip(condition.support.texts, condition.targets, strict=True)]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    support = condition.support
+    copies = Counter(support.texts)
+
+    def key(row: int) -> tuple[str, int, bytes]:
+        text = support.texts[row]
+        # copies of a text may differ in their last bits: sums round otherwise in another batch
+        return text, int(condition.targets[row]), support.pooled[row].tobytes() if copies[text] > 1 else b""
+
+    return np.array(sorted(range(len(support)), key=key), dtype=np.int64)
 
 
 def _blocks(support: TextFeatures, idf: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
@@ -243,6 +247,11 @@ def _directions(requirement: Requirement, labels: TextFeatures) -> FloatArray:
 def _similarity(requirement: Requirement, rows: TextFeatures, labels: TextFeatures) -> FloatArray:
     """Return (N, C) similarity to the label names; each row's mean is zero."""
     return rows.pooled[:, LAST].astype(np.float64) @ _directions(requirement, labels).T
+
+
+def _right(solution: solve.Solution, condition: Condition[TextFeatures]) -> float:
+    """Return the share of rows that a head which had not seen them gets right."""
+    return solve.accuracy(solution.out_of_sample, condition.targets[solution.rows])
 
 
 def _scope(scores: FloatArray) -> FloatArray:
@@ -314,6 +323,8 @@ def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatu
 
 def last_layer_probe(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
     """Return logistic regression (C = 10) on the unit vectors of the last layer."""
+    if not len(condition.support) or not len(rows):
+        return majority(requirement, condition, rows, seed)
     return _logistic(requirement, condition, condition.support.pooled[:, LAST], rows.pooled[:, LAST])
 
 
@@ -321,6 +332,8 @@ def tfidf_logistic(requirement: Requirement, condition: _Condition, rows: TextFe
     """Return logistic regression (C = 10) on TF-IDF of words and pairs, or of characters where words have no spaces."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    if not len(condition.support) or not len(rows):
+        return majority(requirement, condition, rows, seed)
     unspaced = requirement.language in _UNSPACED
     shared: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "max_features": 200_000}
     if unspaced:

@@ -3,8 +3,9 @@
 Every block gives a centred kernel of unit trace. A *candidate* is one weighing of the blocks (a profile), one
 strength of the label-name prior and one ridge penalty; its leave-one-out error is known in closed form (Golub,
 Heath and Wahba 1979, the identity e_i / (1 - h_i)). Candidates are averaged, not picked: each counts by its prior
-times exp(-SHARPNESS * sqrt(n) * relative excess of its error), because with a few dozen rows the best error is
-mostly luck. The average of linear heads is a linear head, so one matrix is all that is kept.
+times exp(-SHARPNESS * sqrt(n C / 2) * relative excess of its error), n C being the number of scores that the error is
+a mean of, because with a few dozen rows the best error is mostly luck. The average of linear heads is a linear head,
+so one matrix is all that is kept.
 
 The prior: similarity of a text to the label names, in the last layer, is what the head starts from; ridge solves
 the rest. With no rows at all it is the whole head.
@@ -130,7 +131,8 @@ def _solve_all(problem: Problem) -> Solution:
         ]
     )
     beliefs = np.array([[profile.belief * profile.beliefs[s] for s in PRIOR_STRENGTHS] for profile, _ in rivals])
-    shares = _shares(losses, beliefs, n)
+    n_seen = len(np.unique(problem.targets))
+    shares = _shares(losses, beliefs, n * max(2, n_seen) / 2)
     shares = np.where(shares < 1e-3, 0, shares) / shares[shares >= 1e-3].sum()
 
     # the second pass solves again instead of keeping 160 solutions of N x C
@@ -282,9 +284,9 @@ def prior_beliefs(rows_per_label: float) -> Mapping[float, float]:
     return {0.0: 0.3, 0.5: 0.3, 1.0: 0.3, 2.0: 0.1}
 
 
-def _shares(losses: NDArray[np.floating], beliefs: Floats, n: int) -> Floats:
+def _shares(losses: NDArray[np.floating], beliefs: Floats, evidence: float) -> Floats:
     best = max(float(losses.min()), 1e-9)
-    log_shares = np.log(beliefs) - SHARPNESS * np.sqrt(n) * (losses / best - 1)
+    log_shares = np.log(beliefs) - SHARPNESS * np.sqrt(evidence) * (losses / best - 1)
     shares = np.exp(log_shares - log_shares.max())
     return shares / shares.sum()
 
@@ -549,6 +551,11 @@ def _softmax(scores: Floats) -> Floats:
 def cross_entropy(scores: Floats, targets: Ints) -> float:
     """Return the mean of -log softmax(scores) at the targets."""
     return float(-scipy.special.log_softmax(scores, axis=1)[np.arange(len(targets)), targets].mean())
+
+
+def accuracy(scores: Floats, targets: Ints) -> float:
+    """Return the share of rows whose largest score is that of the target."""
+    return float((scores.argmax(axis=1) == targets).mean())
 
 
 def temperature(scores: Floats, targets: Ints, *, guess: float, rows: float = 8.0) -> float:

@@ -209,7 +209,7 @@ def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
 
 def _language(task: Task, description: str, labels: Sequence[Label], examples: Sequence[Example]) -> tuple[str, str]:
     if task.language:
-        return task.language.lower(), "as the task says"
+        return languages.checked(task.language), "as the task says"
     # rows are what will be read later; the description only speaks when there are none
     stride = max(1, len(examples) // _ROWS_FOR_LANGUAGE)
     sample = [example.input for example in examples[::stride]]
