@@ -7,6 +7,7 @@ it expects SARTOR_CACHE and SARTOR_HOME to be set.
 
 import dataclasses
 import hashlib
+import os
 import string
 from pathlib import Path
 from types import MappingProxyType
@@ -94,6 +95,7 @@ def install(cache: Path) -> None:
 
 
 if __name__ == "__main__":
+    assert {"SARTOR_CACHE", "SARTOR_HOME"} <= os.environ.keys(), "set both, or the real cache would be overwritten"
     install(settings.current().cache)
     assert resolve.cached(catalogue.spec("all-minilm-l6-v2"), settings.current()) is not None
     from sartor.cli import main

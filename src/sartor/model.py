@@ -99,9 +99,6 @@ class Model:
 
     def prediction(self, inputs: Sequence[str], *, progress: Progress = silent) -> Prediction:
         """Return the arrays behind :meth:`answer`."""
-        if not inputs:  # encoders want at least one text
-            labels = len(self.requirement.labels)
-            return Prediction(np.zeros((0, labels)), np.zeros(0), np.zeros(0, dtype=np.bool_))
         features = self.family.encode(self.base, self.requirement, list(inputs), progress=progress)
         prediction = self.family.predict(self.requirement, self.weights, features)
         # nothing was asked, so nothing is known; the best guess still stands in the row

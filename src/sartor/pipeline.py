@@ -190,12 +190,11 @@ def encode(family: Family[Any], base: Base, understood: Understood, progress: Pr
     """Encode labels and rows, once."""
     need = understood.requirement
     position = {label.name: at for at, label in enumerate(need.labels)}
-    texts = [example.input for example in understood.examples]
-    labels = family.encode_labels(base, need)
-    targets = np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64)
-    # encoders want at least one text; without a row the support is no row of something that was encoded
-    support = family.encode(base, need, texts, progress=progress) if texts else labels.take(targets)
-    return Condition(labels, support, targets)
+    return Condition(
+        labels=family.encode_labels(base, need),
+        support=family.encode(base, need, [example.input for example in understood.examples], progress=progress),
+        targets=np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64),
+    )
 
 
 def _cut(condition: Condition[Any], need: Requirement) -> Iterator[Note]:
@@ -301,13 +300,15 @@ def _groups(understood: Understood) -> Any:
 
 
 def _example(row: Example | tuple[str, str] | Mapping[str, str]) -> Example:
-    if isinstance(row, Example):
-        return row
-    if isinstance(row, Mapping):
-        text = row.get("text", row.get("input"))
-        label = row.get("label", row.get("output"))
-    else:
-        text, label = row
+    match row:
+        case Example():
+            return row
+        case Mapping():
+            text, label = row.get("text", row.get("input")), row.get("label", row.get("output"))
+        case (text, label):
+            pass
+        case _:  # whatever else a caller without a type checker gives
+            text = label = None
     if not isinstance(text, str) or not isinstance(label, str):
-        raise DataError(f"An example is a text and a label, both str; got {text!r:.60} and {label!r:.60}.")
+        raise DataError(f"An example is a text and a label, both str; got {row!r:.120}.")
     return Example(text, label)

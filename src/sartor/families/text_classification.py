@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
+from sartor.data.text import normalise
 from sartor.errors import TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
@@ -39,6 +40,8 @@ ZERO_SHOT_TEMPERATURE = 7.0
 RIDGE_TEMPERATURE = 3.5
 """What ridge scores usually need; a few rows cannot say otherwise. Fitted on development tasks likewise."""
 LOGISTIC_TEMPERATURE = 1.0
+NGRAM_TEXTS = 10
+"""Different texts that n-grams take at least."""
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
 
@@ -160,10 +163,7 @@ class TextClassification(Family[TextFeatures]):
             )
         # the order of rows must not matter, and sums of floats depend on it
         condition = condition.take(_canonical_order(condition))
-        idf = {
-            "words": features.idf(condition.support.words),
-            "characters": features.idf(condition.support.characters),
-        }
+        idf = _idf(condition.support)
         problem = solve.Problem(
             blocks=_blocks(condition.support, idf),
             similarity=_similarity(requirement, condition.support, condition.labels),
@@ -231,11 +231,23 @@ def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:
     return np.array(sorted(range(len(support)), key=key), dtype=np.int64)
 
 
+def _idf(support: TextFeatures) -> dict[str, NDArray[np.float32]]:
+    """Return the inverse document frequencies of the n-gram blocks, told from each text once.
+
+    Empty where there are too few texts: the few n-grams that two of them share would say little of the task, and the
+    weights of a label's only row would lie along what that row shares with others.
+    """
+    first = {normalise(text): row for row, text in reversed(list(enumerate(support.texts)))}
+    if len(first) < NGRAM_TEXTS:
+        return {}
+    distinct = support.take(np.array(sorted(first.values()), dtype=np.int64))
+    return {"words": features.idf(distinct.words), "characters": features.idf(distinct.characters)}
+
+
 def _blocks(support: TextFeatures, idf: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
     blocks: dict[str, Any] = {name: support.pooled[:, at] for at, name in enumerate(POOLED)}
-    blocks["words"] = features.weigh(support.words, idf["words"])
-    blocks["characters"] = features.weigh(support.characters, idf["characters"])
-    return blocks
+    counts = {"words": support.words, "characters": support.characters}
+    return blocks | {name: features.weigh(counts[name], vector) for name, vector in idf.items()}
 
 
 def _directions(requirement: Requirement, labels: TextFeatures) -> FloatArray:

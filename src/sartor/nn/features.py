@@ -71,18 +71,20 @@ def hash_ngrams(texts: Sequence[str]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
 def _log_counts(counts: Any) -> sp.csr_matrix:
     matrix = sp.csr_matrix(counts)
     matrix.data = np.sign(matrix.data) * np.log1p(np.abs(matrix.data))
+    matrix.eliminate_zeros()  # n-grams of opposite signs that met in one bucket
     return matrix
 
 
 def idf(counts: sp.csr_matrix) -> Floats:
     """Return (K,) inverse document frequencies, log((1 + n) / (1 + df)) + 1, in half precision steps.
 
-    A bucket seen in one row only counts like one never seen: what a single row holds cannot be read off the
-    stored vector.
+    A bucket that fewer than two rows hold is zero, as one that none holds. Otherwise all buckets of one row alone
+    would get weights in the same proportion, and whoever sorts the stored matrix by direction could read off, row by
+    row, which n-grams stood together. Give each text once: copies would defeat this.
     """
     n: int = counts.get_shape()[0]
     frequency = np.bincount(counts.indices, minlength=counts.get_shape()[1])
-    values = np.log((1 + max(n, 1)) / (1 + np.maximum(frequency, 1))) + 1
+    values = np.where(frequency > 1, np.log((1 + max(n, 1)) / (1 + np.maximum(frequency, 1))) + 1, 0)
     return values.astype(np.float16).astype(np.float32)
 
 

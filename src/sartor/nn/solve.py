@@ -1,11 +1,10 @@
 """The floor: a linear head solved in closed form on blocks of features, with nothing learned beforehand.
 
 Every block gives a centred kernel of unit trace. A *candidate* is one weighing of the blocks (a profile), one
-strength of the label-name prior and one ridge penalty; its leave-one-out error is known in closed form (Golub,
+strength of the label-name prior and one ridge penalty; its leave-one-out scores are known in closed form (Golub,
 Heath and Wahba 1979, the identity e_i / (1 - h_i)). Candidates are averaged, not picked: each counts by its prior
-times exp(-SHARPNESS * sqrt(n C / 2) * relative excess of its error), n C being the number of scores that the error is
-a mean of, because with a few dozen rows the best error is mostly luck. The average of linear heads is a linear head,
-so one matrix is all that is kept.
+times exp(-SHARPNESS * sqrt(n) * excess of its leave-one-out cross-entropy), because with a few dozen rows the best
+candidate is mostly luck. The average of linear heads is a linear head, so one matrix is all that is kept.
 
 The prior: similarity of a text to the label names, in the last layer, is what the head starts from; ridge solves
 the rest. With no rows at all it is the whole head.
@@ -44,6 +43,7 @@ PROFILES: Mapping[str, tuple[float, Mapping[str, float]]] = {
 PENALTIES = tuple(np.logspace(-2, 1.5, 8))
 PRIOR_STRENGTHS = (0.0, 0.5, 1.0, 2.0)
 SHARPNESS = 2.0
+_TEMPERATURES = tuple(np.geomspace(1, 64, 7))
 
 EIGEN_ROWS = 1000
 """Up to here all candidates are tried on all rows; above, on a sample of this many."""
@@ -126,13 +126,12 @@ def _solve_all(problem: Problem) -> Solution:
     rivals = [(profile, penalty) for profile in profiles for penalty in PENALTIES]
     losses = np.array(
         [
-            [np.mean((left_out - truth) ** 2) for left_out, *_ in profile.left_out(penalty, PRIOR_STRENGTHS)]
+            [tempered_loss(left_out, problem.targets) for left_out, *_ in profile.left_out(penalty, PRIOR_STRENGTHS)]
             for profile, penalty in rivals
         ]
     )
     beliefs = np.array([[profile.belief * profile.beliefs[s] for s in PRIOR_STRENGTHS] for profile, _ in rivals])
-    n_seen = len(np.unique(problem.targets))
-    shares = _shares(losses, beliefs, n * max(2, n_seen) / 2)
+    shares = _shares(losses, beliefs, n)
     shares = np.where(shares < 1e-3, 0, shares) / shares[shares >= 1e-3].sum()
 
     # the second pass solves again instead of keeping 160 solutions of N x C
@@ -284,9 +283,8 @@ def prior_beliefs(rows_per_label: float) -> Mapping[float, float]:
     return {0.0: 0.3, 0.5: 0.3, 1.0: 0.3, 2.0: 0.1}
 
 
-def _shares(losses: NDArray[np.floating], beliefs: Floats, evidence: float) -> Floats:
-    best = max(float(losses.min()), 1e-9)
-    log_shares = np.log(beliefs) - SHARPNESS * np.sqrt(evidence) * (losses / best - 1)
+def _shares(losses: NDArray[np.floating], beliefs: Floats, n: int) -> Floats:
+    log_shares = np.log(beliefs) - SHARPNESS * np.sqrt(n) * (losses - losses.min())
     shares = np.exp(log_shares - log_shares.max())
     return shares / shares.sum()
 
@@ -437,8 +435,8 @@ def _primal(design: Design, residual: Residual, penalty: float, probes: Ints) ->
 LOGISTIC_ROWS = (300, 10_000)
 """Below, ridge is as good and cheaper (LOG.md, 2026-11-23); above, the features do not fit in memory at once."""
 LOGISTIC_LABELS = 200
-LOGISTIC_PENALTIES = (0.3, 0.1, 0.03)
-INNER_FOLDS = 3
+LOGISTIC_PENALTIES = (0.3, 0.03)
+INNER_FOLDS = 5
 
 
 def solve_logistic(problem: Problem, ridge: Solution, *, seed: int) -> Solution | None:
@@ -551,6 +549,13 @@ def _softmax(scores: Floats) -> Floats:
 def cross_entropy(scores: Floats, targets: Ints) -> float:
     """Return the mean of -log softmax(scores) at the targets."""
     return float(-scipy.special.log_softmax(scores, axis=1)[np.arange(len(targets)), targets].mean())
+
+
+def tempered_loss(scores: Floats, targets: Ints) -> float:
+    """Return the least cross-entropy that ``scores`` reach at one of a few temperatures."""
+    top = scores - scores.max(axis=1, keepdims=True)
+    right = top[np.arange(len(targets)), targets]
+    return min(float(np.mean(np.log(np.exp(t * top).sum(axis=1)) - t * right)) for t in _TEMPERATURES)
 
 
 def accuracy(scores: Floats, targets: Ints) -> float:

@@ -1,0 +1,86 @@
+"""No tensor of a model is, or is nearly, what the encoder made of one of its rows."""
+
+import random
+import string
+
+import numpy as np
+import pytest
+
+from sartor import families
+from sartor.families.interface import Condition
+from sartor.families.text_classification import POOLED
+from sartor.nn.features import hash_ngrams, idf, unit, weigh
+from sartor.types import Label, Requirement
+
+FAMILY = families.load("text-classification")
+PARALLEL = 0.995
+
+SHAPES = {
+    "one row": (3, [1]),
+    "one row for each of two labels": (2, [0, 1]),
+    "one row for each of five labels": (5, [0, 1, 2, 3, 4]),
+    "one row for each of fifty labels": (50, list(range(50))),
+    "two rows for each of two labels": (2, [0, 1] * 2),
+    "two rows for each of twenty labels": (20, list(range(20)) * 2),
+    "one row among many": (5, [0] + [1, 2, 3, 4] * 8),
+    "one label without rows": (3, [0, 1, 0, 1]),
+}
+
+
+def text_of(row):
+    draw = random.Random(row)
+    return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 7))) for _ in range(8))
+
+
+def columns_and_rows(weights, support):
+    """Yield (block, (H, C) stored matrix, (N, H) what the block holds of the rows)."""
+    for at, name in enumerate(POOLED):
+        yield name, weights["pooled.weight"][at].float().numpy(), support.pooled[:, at]
+    for name, counts in (("words", support.words), ("characters", support.characters)):
+        if f"{name}.weight" in weights:
+            yield name, weights[f"{name}.weight"].float().numpy(), weigh(counts, idf(counts)).toarray()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_stored_column_is_parallel_to_a_row(tiny, shape):
+    n_labels, targets = SHAPES[shape]
+    names = tuple(Label(f"label {string.ascii_lowercase[c % 26] * (1 + c // 26)}") for c in range(n_labels))
+    need = Requirement("text-classification", "m", "", names, language="en", base="all-minilm-l6-v2", max_tokens=64)
+    base = FAMILY.base(need)
+    support = FAMILY.encode(base, need, [text_of(row) for row in range(len(targets))])
+    condition = Condition(FAMILY.encode_labels(base, need), support, np.array(targets))
+    weights = FAMILY.generate(need, condition, seed=0)
+    for name, columns, rows in columns_and_rows(weights, support):
+        cosines = np.abs(unit(rows) @ unit(columns.T).T)
+        assert cosines.max() < PARALLEL, name
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["words", "characters"])
+def test_the_stored_frequencies_cannot_tell_what_one_row_alone_held(kind):
+    others = [text_of(row) for row in range(9)]
+    held_by_others = np.unique(hash_ngrams(others)[kind].indices)
+    for secret in ("my pin is 4711", "zebra quagga okapi"):
+        counts = hash_ngrams([*others, secret])[kind]
+        values = np.delete(idf(counts), held_by_others)
+        assert np.setdiff1d(counts.indices, held_by_others).size > 0
+        assert len(np.unique(values)) == 1
+
+
+@pytest.mark.parametrize("copies", [1, 3], ids=["each row once", "each row three times, in another case"])
+def test_what_one_text_alone_holds_has_no_weight(tiny, copies):
+    # its weights would all lie in one direction, by which the n-grams of a text could be told from those of others
+    names = (Label("a"), Label("b"))
+    need = Requirement("text-classification", "m", "", names, language="en", base="all-minilm-l6-v2", max_tokens=64)
+    base = FAMILY.base(need)
+    texts = ["refund for " + text_of(row) for row in range(12)]
+    rows = [change(text) for text in texts for change in (str, str.upper, str.title)[:copies]]
+    condition = Condition(
+        FAMILY.encode_labels(base, need), FAMILY.encode(base, need, rows), np.repeat([0, 1] * 6, copies)
+    )
+    weights = FAMILY.generate(need, condition, seed=0)
+    for kind, name in enumerate(("words", "characters")):
+        held = (hash_ngrams(texts)[kind] != 0).sum(axis=0).A1
+        stored = weights[f"{name}.weight"].float().numpy() * weights[f"{name}.idf"].float().numpy()[:, None]
+        assert (stored[held == 1] == 0).all()
+        assert (held == 1).sum() > 10
+        assert np.abs(stored[held > 1]).max() > 0
