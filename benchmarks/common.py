@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sartor.evaluate import cost
-from sartor.families.text_classification import FAMILY, POOLED, TextBase
+from sartor.families.text_classification import FAMILY, POOLED, TextBase, TextClassification
 from sartor.nn import encoder, features
 from sartor.nn.features import TextFeatures
 from sartor.types import Example, Metric, Requirement
@@ -164,7 +165,7 @@ class Encoder:
         return found
 
     def _key(self, requirement: Requirement, texts: Sequence[str]) -> str:
-        code = [inspect.getsource(module) for module in (encoder, features)]
+        code = [inspect.getsource(part) for part in (encoder, features, TextBase, TextClassification.encode)]
         parts = [self.base.ref.sha256, self.base.prefix, POOLED, requirement.max_tokens, code, list(texts)]
         return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -212,11 +213,11 @@ def group_mean(groups: Sequence[str], values: ArrayLike, *, seed: int = 0) -> Me
 
 
 def seed_mean(values: ArrayLike) -> Metric:
-    """Return the mean over seeds with Student's 95% interval; one value has an interval of no width."""
+    """Return the mean over seeds with Student's 95% interval, which one value does not have (NaN)."""
     values = np.asarray(values, dtype=np.float64)
     mean, n = float(values.mean()), len(values)
     if n == 1:
-        return Metric(mean, mean, mean)
+        return Metric(mean, math.nan, math.nan)
     half = float(scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
     return Metric(mean, mean - half, mean + half)
 
@@ -226,8 +227,8 @@ def seed_p_value(values: ArrayLike) -> float:
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2 or np.ptp(values) < 1e-12:  # always alike: there is no spread to test by
         return 1.0
-    _, p_value = scipy.stats.ttest_1samp(values, 0.0)
-    return float(p_value)
+    t = values.mean() / (values.std(ddof=1) / np.sqrt(len(values)))
+    return 2 * float(scipy.stats.t.sf(abs(t), len(values) - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -247,6 +248,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def verdict(difference: Metric) -> str:
     """Return in a word what a paired difference (positive favours the model) and its interval say."""
+    if math.isnan(difference.low):
+        return "one draw"
     if difference.low > 0:
         return "better"
     return "WORSE" if difference.high < 0 else "tie"
@@ -327,7 +330,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Metric):
         return [_rounded(part) for part in (value.value, value.low, value.high)]
     if isinstance(value, float):
-        return round(value, 4)
+        return None if math.isnan(value) else round(value, 4)
     if isinstance(value, Mapping):
         return {key: _rounded(part) for key, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
@@ -380,4 +383,6 @@ def points(value: float) -> str:
 def gap(difference: Metric) -> str:
     """Return a difference in points with its interval and what it says, as ``+2.1 [+1.0, +3.2] better``."""
     value, low, high = (100 * part for part in (difference.value, difference.low, difference.high))
+    if math.isnan(low):
+        return f"{value:+.1f} {verdict(difference)}"
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] {verdict(difference)}"

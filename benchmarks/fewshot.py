@@ -16,11 +16,12 @@ import numpy as np
 from benchmarks.common import Encoder, TextTask, seed_mean
 from sartor.data.split import few
 from sartor.evaluate import quality
+from sartor.evaluate.compare import paired
 from sartor.families.interface import Condition, FloatArray, IntArray
 from sartor.families.text_classification import FAMILY
 from sartor.nn.features import TextFeatures
 from sartor.requirement.heuristic import understand
-from sartor.types import Example, Requirement, Rows, Scores, Task, Weights
+from sartor.types import Example, Paired, Requirement, Rows, Scores, Task, Weights
 
 Shots: TypeAlias = int | str
 """Rows a label; ``all`` is every row of the training file."""
@@ -66,7 +67,9 @@ class Outcome:
     maker: str
     """``model`` or the name of a control."""
     scores: Scores
-    head: str = ""
+    paired: Paired
+    """The model against this maker, row by row."""
+    head: str
 
 
 def require(task: TextTask, base: str) -> Requirement:
@@ -123,9 +126,16 @@ def study(encoded: Encoded, shots: Sequence[Shots], seeds: Sequence[int]) -> lis
         for seed in seeds if many not in (0, "all") else seeds[:1]:
             condition = encoded.condition.take(draw(encoded.task.train, many, seed))
             answers = answer_all(encoded, condition, seed)
-            head = FAMILY.head(answers.weights)
             outcomes += [
-                Outcome(encoded.task, many, seed, maker, quality.scores(encoded.targets, found), head)
+                Outcome(
+                    task=encoded.task,
+                    shots=many,
+                    seed=seed,
+                    maker=maker,
+                    scores=quality.scores(encoded.targets, found),
+                    paired=paired(encoded.targets, answers.probabilities[MODEL], found),
+                    head=FAMILY.head(answers.weights),
+                )
                 for maker, found in answers.probabilities.items()
             ]
     return outcomes
@@ -146,8 +156,9 @@ def over_seeds(outcomes: Iterable[Outcome], field: str) -> dict[tuple[str, Shots
 
 
 def to_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return one row for the results for each task and number of shots."""
+    """Return one row for the results for each task and number of shots; means over seeds."""
     fields = ("accuracy", "balanced_accuracy", "log_loss", "ece")
+    calibrated = (MODEL, PROBE)
     values = {field: over_seeds(outcomes, field) for field in fields}
     makers = list(dict.fromkeys(outcome.maker for outcome in outcomes))
     cells = dict.fromkeys((outcome.task.name, outcome.shots) for outcome in outcomes)
@@ -159,7 +170,8 @@ def to_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"task": task, "group": about[task].group, "labels": len(about[task].labels)}
         row |= {"test": len(about[task].test), "shots": shots, "head": heads[task, shots]}
         for field in fields:
-            row[field] = {maker: float(np.mean(values[field][task, shots, maker])) for maker in present}
+            told = present if field.endswith("accuracy") else [maker for maker in present if maker in calibrated]
+            row[field] = {maker: float(np.mean(values[field][task, shots, maker])) for maker in told}
         if PROBE in present:
             row["minus_probe"] = differences(values["balanced_accuracy"], task, shots, PROBE)
         rows.append(row)
@@ -175,12 +187,18 @@ def differences(
 
 
 def by_task(outcomes: Sequence[Outcome], field: str) -> list[dict[str, Any]]:
-    """Return for each task and number of shots every maker's mean over seeds, and the differences to the model."""
+    """Return for each task and number of shots every maker's mean over seeds, and the differences to the model.
+
+    Intervals are over seeds. One draw has none of that kind; its accuracy has those over the test rows.
+    """
     values = over_seeds(outcomes, field)
-    summary: list[dict[str, Any]] = []
-    for task, shots in dict.fromkeys((outcome.task.name, outcome.shots) for outcome in outcomes):
-        makers = [maker for name, many, maker in values if (name, many) == (task, shots)]
-        gaps = {maker: seed_mean(differences(values, task, shots, maker)) for maker in makers if maker != MODEL}
-        means = {maker: seed_mean(values[task, shots, maker]) for maker in makers}
-        summary.append({"task": task, "shots": shots, field: means, "model_minus": gaps})
-    return summary
+    last = {(outcome.task.name, outcome.shots, outcome.maker): outcome for outcome in outcomes}
+    cells: dict[tuple[str, Shots], dict[str, Any]] = {}
+    for (task, shots, maker), found in values.items():
+        cell = cells.setdefault((task, shots), {"task": task, "shots": shots, field: {}, "model_minus": {}})
+        over_rows = last[task, shots, maker] if len(found) == 1 and field == "accuracy" else None
+        cell[field][maker] = over_rows.scores.accuracy if over_rows else seed_mean(found)
+        if maker != MODEL:
+            gaps = differences(values, task, shots, maker)
+            cell["model_minus"][maker] = over_rows.paired.difference if over_rows else seed_mean(gaps)
+    return list(cells.values())

@@ -4,12 +4,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import threadpoolctl
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_base
-from sartor import settings
+from sartor import pipeline, settings
 from sartor.assets import catalogue
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Matrices are tiny here, and threads that wait for each other on a busy machine cost ten times the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpoolctl.threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Measure what an answer costs in 10 ms instead of a second: the figure does not matter here."""
+    monkeypatch.setattr(pipeline, "_COST_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -95,9 +95,11 @@ def make(
         proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
         model = _assemble(family, frozen, need, understood.examples, rows, weights, proved, seed, progress)
     model.report = replace(model.report, seconds=clock.seconds)
-    entry = Store(settings.current().home).put(model.manifest, model.files(), slug(need.name)) if store else None
+    home = Store(settings.current().home)
+    entry = home.put(model.manifest, model.files(), slug(need.name)) if store else None
     decision = release(model, entry)
     if entry is not None:
+        entry = home.get(entry.id)  # with the alias that it may have got
         model = Model(load_model(entry.path).manifest, model.report, weights, frozen)
     return Made(model, entry, decision, clock.seconds, need.notes)
 
@@ -201,9 +203,7 @@ def _cut(condition: Condition[Any], need: Requirement) -> Iterator[Note]:
     """Say how many texts were longer than what is read; a family whose inputs can be has an array ``cut``."""
     cut = int(np.count_nonzero(getattr(condition.support, "cut", ())))
     if cut:
-        text = (
-            f"{cut:,} of {len(condition.targets):,} texts are longer than {need.max_tokens} tokens and were cut there."
-        )
+        text = f"Longer than {need.max_tokens} tokens, and cut there: {cut:,} of {len(condition.targets):,} texts."
         # one in twenty is what the length was chosen for
         yield Note("cut", text, "warning" if 20 * cut > len(condition.targets) else "info")
 

@@ -192,7 +192,7 @@ def test_a_missed_limit_still_prints_one_json_object(sartor, noise_task):
     assert ran.code == 3
     assert ran.json["gate"]["passed"] is False
     assert ran.json["alias"] is None
-    assert "accuracy" in " ".join(ran.json["gate"]["reasons"])
+    assert "Accuracy" in " ".join(ran.json["gate"]["reasons"])
 
 
 def test_an_option_that_is_no_base_names_those_that_are(sartor):

@@ -11,11 +11,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.special
+import threadpoolctl
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -23,7 +25,6 @@ from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
-from sartor.data.text import normalise
 from sartor.errors import TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
@@ -170,8 +171,10 @@ class TextClassification(Family[TextFeatures]):
             targets=condition.targets,
             n_labels=n_labels,
         )
-        solution, head, guess = solve.solve(problem, seed=seed), "ridge", RIDGE_TEMPERATURE
-        rival = solve.solve_logistic(problem, solution, seed=seed)
+        head, guess = "ridge", RIDGE_TEMPERATURE
+        with _threads(len(condition.targets)):
+            solution = solve.solve(problem, seed=seed)
+            rival = solve.solve_logistic(problem, solution, seed=seed)
         if rival is not None and _right(rival, condition) > _right(solution, condition):
             solution, head, guess = rival, "logistic", LOGISTIC_TEMPERATURE
         t = solve.temperature(solution.out_of_sample, condition.targets[solution.rows], guess=guess)
@@ -232,15 +235,15 @@ def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:
 
 
 def _idf(support: TextFeatures) -> dict[str, NDArray[np.float32]]:
-    """Return the inverse document frequencies of the n-gram blocks, told from each text once.
+    """Return the inverse document frequencies of the n-gram blocks, told from each text once, near copies left out.
 
     Empty where there are too few texts: the few n-grams that two of them share would say little of the task, and the
     weights of a label's only row would lie along what that row shares with others.
     """
-    first = {normalise(text): row for row, text in reversed(list(enumerate(support.texts)))}
-    if len(first) < NGRAM_TEXTS:
+    rows = features.distinct_rows(support.characters)
+    if len(rows) < NGRAM_TEXTS:
         return {}
-    distinct = support.take(np.array(sorted(first.values()), dtype=np.int64))
+    distinct = support.take(rows)
     return {"words": features.idf(distinct.words), "characters": features.idf(distinct.characters)}
 
 
@@ -259,6 +262,11 @@ def _directions(requirement: Requirement, labels: TextFeatures) -> FloatArray:
 def _similarity(requirement: Requirement, rows: TextFeatures, labels: TextFeatures) -> FloatArray:
     """Return (N, C) similarity to the label names; each row's mean is zero."""
     return rows.pooled[:, LAST].astype(np.float64) @ _directions(requirement, labels).T
+
+
+def _threads(rows: int) -> AbstractContextManager[Any]:
+    """Keep small matrices on one core: on a busy machine, threads that wait for each other cost far more than the work."""
+    return nullcontext() if rows > solve.EIGEN_ROWS else threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 def _right(solution: solve.Solution, condition: Condition[TextFeatures]) -> float:
@@ -369,7 +377,7 @@ def _logistic(requirement: Requirement, condition: _Condition, train: Any, test:
         probabilities[:, present[0]] = 1.0
         return probabilities
     model = LogisticRegression(C=10.0, max_iter=300, tol=1e-3)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads(len(condition.targets)):
         # "more labels than half the rows, is this regression?", and a solver that stops at max_iter: both are fine here
         warnings.simplefilter("ignore")
         probabilities[:, present] = model.fit(train, condition.targets).predict_proba(test)

@@ -1,0 +1,64 @@
+"""docs/contract.md says what the commands do."""
+
+import re
+from pathlib import Path
+
+import pytest
+from cli_helpers import ROUTE
+
+from sartor import settings
+from sartor.cli import cli
+from sartor.data import taskfile
+
+PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+
+
+def documented(command):
+    """Return the keys in the table of a command."""
+    table = PAGE.split(f"<!-- keys: {command} -->\n", 1)[1].split("\n\n", 1)[0]
+    return re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+
+
+def test_generate_prints_the_documented_keys(made):
+    assert list(made) == documented("generate")
+
+
+def test_predict_prints_the_documented_keys(sartor, made):
+    assert list(sartor("predict", "mails", "hello", "--json").json["answers"][0]) == documented("predict")
+
+
+@pytest.mark.parametrize("command", ["models", "families", "doctor"])
+def test_lists_print_the_documented_keys(sartor, command):
+    assert list(sartor(command, "--json").json) == documented(command)
+
+
+def test_init_prints_the_documented_keys(sartor, tmp_path):
+    assert list(sartor("init", ROUTE, "--out", tmp_path / "task.yaml", "--json").json) == documented("init")
+
+
+def test_every_command_and_option_is_on_the_page():
+    common = {"--json", "--seed"}
+    for name, command in cli.commands.items():
+        section = PAGE.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+        for parameter in command.params:
+            for option in (text for text in parameter.opts if text.startswith("--") and text not in common):
+                assert option in section or option in ("--text-column", "--label-column", "--name", "--language")
+
+
+def test_every_key_of_a_task_file_is_on_the_page():
+    section = PAGE.split("## Task files", 1)[1].split("\n## ", 1)[0]
+    for key in re.findall(r"[a-z_]+", taskfile._HEADER.split("Keys:", 1)[1].replace("#", "")):
+        assert key in section
+
+
+def test_every_file_of_a_bundle_is_on_the_page(made):
+    section = PAGE.split("## Bundle", 1)[1].split("\n## ", 1)[0]
+    assert sorted(re.findall(r"^\| `([\w.]+)` \|", section, flags=re.MULTILINE)) == sorted(
+        path.name for path in Path(made["path"]).iterdir()
+    )
+
+
+def test_every_variable_of_the_settings_is_on_the_page():
+    source = Path(settings.__file__).read_text()
+    for variable in set(re.findall(r"(?:SARTOR|HF_HUB)_[A-Z]+", source)):
+        assert f"`{variable}`" in PAGE
