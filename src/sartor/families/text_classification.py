@@ -265,7 +265,7 @@ def _similarity(requirement: Requirement, rows: TextFeatures, labels: TextFeatur
 
 
 def _threads(rows: int) -> AbstractContextManager[Any]:
-    """Keep small matrices on one core: on a busy machine, threads that wait for each other cost far more than the work."""
+    """Keep small matrices on one core: on a busy machine, threads that wait for each other cost more than the work."""
     return nullcontext() if rows > solve.EIGEN_ROWS else threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
