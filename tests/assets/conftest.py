@@ -15,7 +15,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def tiny_wheel() -> bytes:
-    return wheel({f"tiny_base/{name}": data for name, data in CONTENT.items()})
+    return wheel({f"small_base/{name}": data for name, data in CONTENT.items()})
 
 
 @pytest.fixture

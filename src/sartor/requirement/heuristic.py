@@ -72,6 +72,7 @@ def understand(
         else Note("length", f"Texts are read up to {max_tokens} tokens."),
         *(summary.notes if kept else ()),
         *_balance(labels, len(kept)),
+        *_unlabelled(task),
     )
     requirement = Requirement(
         family=task.kind or "text-classification",
@@ -202,6 +203,12 @@ def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
     if most.rows > 20 * max(1, least.rows):
         text = f"Very unbalanced: {most.name!r} has {most.rows:,} rows, {least.name!r} {least.rows:,}."
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
+
+
+def _unlabelled(task: Task) -> Iterator[Note]:
+    if task.unlabelled:
+        text = "The unlabelled rows stay named in the task file, but no generator reads them yet."
+        yield Note("unlabelled", text, "warning")
 
 
 # --- language, base, length --------------------------------------------------------------------------------

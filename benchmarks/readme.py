@@ -1,0 +1,194 @@
+"""Write the tables of the README from ``benchmarks/results``: ``python -m benchmarks.readme``.
+
+What stands between the markers is made here and nowhere else; a test holds the two together.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results: python -m benchmarks.readme -->", "<!-- /results -->"
+
+
+def main() -> None:
+    """Write the README anew."""
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(readme: str) -> str:
+    """Return ``readme`` with the tables of today's results between the markers."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{sections()}{END}{rest.split(END)[1]}"
+
+
+def sections() -> str:
+    """Return all tables, each with its command."""
+    return "\n".join((heldout(), intents(), shots(), japanese(), speed()))
+
+
+def heldout() -> str:
+    """Return the table of the held-out tasks."""
+    found = read("heldout")
+    every, learnable = found["summary"]["all"], found["summary"]["learnable"]
+    rows = []
+    for many, cell in every["shots"].items():
+        mean, gaps = cell["balanced_accuracy"], cell["model_minus"]
+        easy = learnable["shots"][many]["model_minus"]
+        rows.append(
+            (
+                many,
+                points(mean["model"]),
+                *(points(mean[name]) if name in mean else "" for name in ("probe", "tfidf", "label-names")),
+                gap(gaps["probe"]) if "probe" in gaps else f"names: {gap(gaps['label-names'])}",
+                gap(easy["probe"]) if "probe" in easy else f"names: {gap(easy['label-names'])}",
+            )
+        )
+    beside = [cell["against_probe"] for cell in every["shots"].values() if "against_probe" in cell]
+    surely = sorted({group for against in beside for group in against["below_after_holm"]})
+    return section(
+        f"**Tasks it was not developed on**: {every['tasks']} English tasks in {every['groups']} source groups, "
+        f"balanced accuracy, mean over groups, 95% by bootstrap over groups, {len(found['seeds'])} draws of rows. "
+        f'"Learnable" are the {learnable["tasks"]} that a probe on all rows lifts at least ten points above the '
+        "largest class. Source groups where the model is surely below the probe (Holm): "
+        f"{', '.join(surely) or 'none'}.",
+        ("rows a label", "Sartor", "probe", "TF-IDF + LR", "label names", "Sartor − probe", "… learnable"),
+        rows,
+        found,
+    )
+
+
+def intents() -> str:
+    """Return the table of the intent sets."""
+    found = read("intents")
+    names = {"banking77": "BANKING77", "hwu64": "HWU64", "clinc150": "CLINC150"}
+    by_cell: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in found["rows"]:
+        by_cell.setdefault((row["set"], row["training"]), {})[row["maker"]] = row
+    rows = []
+    for (name, training), makers in by_cell.items():
+        if name not in names or training not in ("train_5", "train_10"):
+            continue
+        model, probe = makers["model"], makers["probe"]
+        scope = next(iter(model.get("auroc", {})), None)
+        rows.append(
+            (
+                f"{names[name]}, {training.removeprefix('train_')}",
+                points(model["accuracy"]),
+                points(probe["accuracy"]),
+                points(makers["tfidf"]["accuracy"]),
+                points(makers["label-names"]["accuracy"]),
+                gap(probe["model_minus"]),
+                points(model["accuracy_at_90"]),
+                f"{points(model['ece'])} / {points(probe['ece'])}",
+                f"{points(model['auroc'][scope])} / {points(probe['auroc'][scope])}" if scope else "",
+            )
+        )
+    return section(
+        "**Intents**: whole test sets, the fixed files of 5 and 10 rows a label; exact paired tests. Calibration error "
+        "(ECE) and out-of-scope AUROC: Sartor / probe.",
+        (
+            "set, rows a label",
+            "Sartor",
+            "probe",
+            "TF-IDF + LR",
+            "label names",
+            "Sartor − probe",
+            "at 90% coverage",
+            "ECE",
+            "AUROC",
+        ),
+        rows,
+        found,
+    )
+
+
+def shots() -> str:
+    """Return the table of SST-5, TREC-6 and AG News."""
+    found = read("shots")
+    names = {"sst5": "SST-5", "trec6": "TREC-6", "ag_news": "AG News"}
+    rows = [
+        (
+            f"{names.get(cell['task'], cell['task'])}, {cell['shots']}",
+            points(cell["accuracy"]["model"]),
+            *(points(cell["accuracy"][maker]) if maker in cell["accuracy"] else "" for maker in MAKERS),
+            gap(cell["model_minus"]["probe"]) if "probe" in cell["model_minus"] else "",
+        )
+        for cell in found["summary"]["accuracy"]
+    ]
+    return section(
+        f"**Sentiment, questions, news**: accuracy, {len(found['seeds'])} draws of rows, 95% over draws.",
+        ("set, rows a label", "Sartor", "probe", "TF-IDF + LR", "label names", "Sartor − probe"),
+        rows,
+        found,
+    )
+
+
+def japanese() -> str:
+    """Return the table of the Japanese tasks."""
+    found = read("japanese")
+    rows = []
+    for many, cell in found["summary"]["sources"].items():
+        mean, gaps = cell["balanced_accuracy"], cell["model_minus"]
+        rows.append(
+            (
+                many,
+                points(mean["model"]),
+                *(points(mean[maker]) if maker in mean else "" for maker in MAKERS),
+                gap(gaps["probe"]) if "probe" in gaps else "",
+            )
+        )
+    return section(
+        "**Japanese** (multilingual-e5-small, a 4-bit copy): balanced accuracy, mean over sources, 95% over sources.",
+        ("rows a label", "Sartor", "probe", "TF-IDF + LR", "label names", "Sartor − probe"),
+        rows,
+        found,
+    )
+
+
+def speed() -> str:
+    """Return the table of times and memory."""
+    found = read("speed")
+    rows = [
+        (row["what"], f"{row['value']:,.3g} {row['unit']}", f"{row['least']:,.3g} … {row['most']:,.3g}")
+        for row in found["rows"]
+    ]
+    load = found["load"]["before"][0]
+    title = f"**Speed and memory**: medians, on {found['machine']} (load {load:.1f} when it began)."
+    return section(title, ("what", "median", "least … most"), rows, found)
+
+
+MAKERS = ("probe", "tfidf", "label-names")
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a result file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def section(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], found: dict[str, Any]) -> str:
+    """Return a titled Markdown table that names the command that makes it."""
+    lines = [title, "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([*lines, "", f"`{found['command']}`, commit {found['commit'][:7]}.", ""])
+
+
+def points(value: float | Sequence[float]) -> str:
+    """Return a share, or the value of a metric, in percent."""
+    return f"{100 * (value if isinstance(value, int | float) else value[0]):.1f}"
+
+
+def gap(metric: Sequence[float]) -> str:
+    """Return a difference in points with its interval, ties and losses marked."""
+    value, low, high = (100 * part if part is not None else None for part in metric)
+    if low is None or high is None:
+        return f"{value:+.1f}"
+    mark = "" if low > 0 else " (worse)" if high < 0 else " (tie)"
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}"
+
+
+if __name__ == "__main__":
+    main()
