@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 _VERSIONED = ("sartor", "torch", "numpy", "scipy", "scikit-learn", "tokenizers")
 _RESAMPLES = 10_000
+_ALIKE = 1e-12
+"""Values that differ by less are the same but for rounding."""
 
 
 # --- public data -------------------------------------------------------------------------------------------
@@ -213,10 +215,13 @@ def group_mean(groups: Sequence[str], values: ArrayLike, *, seed: int = 0) -> Me
 
 
 def seed_mean(values: ArrayLike) -> Metric:
-    """Return the mean over seeds with Student's 95% interval, which one value does not have (NaN)."""
+    """Return the mean over seeds with Student's 95% interval; one value, or values all alike, have none (NaN).
+
+    A task with fewer rows than are asked for gives the same rows to every seed, and that is one draw.
+    """
     values = np.asarray(values, dtype=np.float64)
     mean, n = float(values.mean()), len(values)
-    if n == 1:
+    if np.ptp(values) < _ALIKE:
         return Metric(mean, math.nan, math.nan)
     half = float(scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
     return Metric(mean, mean - half, mean + half)
@@ -225,7 +230,7 @@ def seed_mean(values: ArrayLike) -> Metric:
 def seed_p_value(values: ArrayLike) -> float:
     """Return the p-value of Student's two-sided test that the mean over seeds is zero."""
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < 2 or np.ptp(values) < 1e-12:  # always alike: there is no spread to test by
+    if np.ptp(values) < _ALIKE:  # there is no spread to test by
         return 1.0
     t = values.mean() / (values.std(ddof=1) / np.sqrt(len(values)))
     return 2 * float(scipy.stats.t.sf(abs(t), len(values) - 1))

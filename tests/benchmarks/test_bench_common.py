@@ -104,6 +104,12 @@ def test_students_interval_over_seeds():
     assert np.isnan(common.seed_mean([0.4]).low)
 
 
+def test_a_draw_repeated_by_every_seed_proves_nothing():
+    found = common.seed_mean([-0.3, -0.3, -0.3])
+    assert found.value == pytest.approx(-0.3)
+    assert common.verdict(found) == "one draw"
+
+
 def test_the_p_value_over_seeds_agrees_with_the_interval():
     values = [0.1, 0.2, 0.3]
     assert common.seed_p_value(values) == pytest.approx(0.0742, abs=1e-4)  # t = 3.4641 with 2 degrees of freedom
