@@ -5,7 +5,7 @@ import time
 import pytest
 
 from sartor.errors import DataError
-from sartor.evaluate.cost import machine, measure_cost, peak_memory_mb
+from sartor.evaluate.cost import machine, measure_cost
 
 
 def test_a_cost_is_positive_and_in_order():
