@@ -47,14 +47,15 @@ def heldout() -> str:
                 gap(easy["probe"]) if "probe" in easy else f"names: {gap(easy['label-names'])}",
             )
         )
-    beside = [cell["against_probe"] for cell in every["shots"].values() if "against_probe" in cell]
-    surely = sorted({group for against in beside for group in against["below_after_holm"]})
+    beside = {many: cell["against_probe"] for many, cell in every["shots"].items() if "against_probe" in cell}
+    below = [f"{group} at {many}" for many, cell in beside.items() for group in cell["interval_below"]]
+    surely = [f"{group} at {many}" for many, cell in beside.items() for group in cell["below_after_holm"]]
     return section(
         f"**Tasks it was not developed on**: {every['tasks']} English tasks in {every['groups']} source groups, "
         f"balanced accuracy, mean over groups, 95% by bootstrap over groups, {len(found['seeds'])} draws of rows. "
         f'"Learnable" are the {learnable["tasks"]} that a probe on all rows lifts at least ten points above the '
-        "largest class. Source groups where the model is surely below the probe (Holm): "
-        f"{', '.join(surely) or 'none'}.",
+        f"largest class. Below the probe in all draws: {', '.join(below) or 'none'}; after "
+        f"Holm's correction: {', '.join(surely) or 'none'}, which with so few draws says little.",
         ("rows a label", "Sartor", "probe", "TF-IDF + LR", "label names", "Sartor − probe", "… learnable"),
         rows,
         found,
