@@ -65,8 +65,7 @@ def _torch() -> Finding:
 
 
 def _space(folder: str) -> Finding:
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
+    folder = _existing(folder)
     free = shutil.disk_usage(folder).free / 1e9
     advice = "" if free >= _LEAST_FREE_GB else "A base takes up to 0.4 GB: free some space, or move SARTOR_CACHE."
     return Finding("disk", ok=not advice, found=f"{free:.1f} GB free at {folder}", advice=advice)
@@ -83,7 +82,7 @@ def _store() -> Finding:
         entries, events = store.list(), store.verify_chain()
     except SartorError as error:
         return Finding("store", ok=False, found=str(home), advice=str(error))
-    writable = os.access(home, os.W_OK) if home.exists() else os.access(_existing(str(home)), os.W_OK)
+    writable = os.access(_existing(str(home)), os.W_OK)
     advice = "" if writable else "It cannot be written: set SARTOR_HOME to a folder of yours."
     return Finding(
         "store", ok=writable, found=f"{home}: {len(entries)} models, {events} events, log whole", advice=advice
@@ -91,6 +90,7 @@ def _store() -> Finding:
 
 
 def _existing(folder: str) -> str:
+    """Return ``folder``, or the nearest one above it that is there."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     return folder
