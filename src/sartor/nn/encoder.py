@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -132,6 +133,20 @@ class BertEncoder(nn.Module):
         return states
 
 
+class Layered(Protocol):
+    """What texts can be encoded with: an encoder, or one with a second way through it."""
+
+    config: EncoderConfig
+
+    def __call__(self, ids_BT: Tensor, keep_BT: Tensor | None = None) -> list[Tensor]:
+        """Return states (B, T, H), layer by layer."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the weights, which tell the device."""
+        ...
+
+
 def load_encoder(config: EncoderConfig, weights: Path, device: str = "cpu") -> BertEncoder:
     """Return a frozen encoder with the weights of a safetensors file, in float32.
 
@@ -171,7 +186,8 @@ def _batches(ids: Sequence[Sequence[int]], tokens_per_batch: int) -> Iterator[ND
         start += size
 
 
-def _pool(states_BTH: Tensor, keep_BT: Tensor, kind: str) -> Tensor:
+def pool(states_BTH: Tensor, keep_BT: Tensor, kind: str) -> Tensor:
+    """Return (B, H): ``mean`` or ``max`` over the tokens that ``keep_BT`` marks as real."""
     if kind == "max":
         return states_BTH.masked_fill(~keep_BT[:, :, None], -torch.inf).amax(dim=1)
     weight_BT = keep_BT.to(states_BTH.dtype)
@@ -180,7 +196,7 @@ def _pool(states_BTH: Tensor, keep_BT: Tensor, kind: str) -> Tensor:
 
 @torch.inference_mode()
 def encode_texts(
-    encoder: BertEncoder,
+    encoder: Layered,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     poolings: Sequence[Pooling],
@@ -222,8 +238,19 @@ def _threads(tokens: int) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+def padded(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Return token ids (B, T), filled up to the longest, and (B, T) True where a token is real."""
+    longest = max(1, max(map(len, ids)))
+    ids_BT = torch.full((len(ids), longest), pad_id, dtype=torch.long)
+    keep_BT = torch.zeros((len(ids), longest), dtype=torch.bool)
+    for at, row in enumerate(ids):
+        ids_BT[at, : len(row)] = torch.tensor(row)
+        keep_BT[at, : len(row)] = True
+    return ids_BT, keep_BT
+
+
 def _pool_batches(
-    encoder: BertEncoder,
+    encoder: Layered,
     ids: Sequence[Sequence[int]],
     poolings: Sequence[Pooling],
     tokens_per_batch: int,
@@ -233,16 +260,11 @@ def _pool_batches(
     """Fill ``pooled`` (N, len(poolings), H), batch by batch."""
     device = next(encoder.parameters()).device
     for rows in _batches(ids, tokens_per_batch):
-        longest = max(1, max(len(ids[row]) for row in rows))
-        ids_BT = torch.full((len(rows), longest), encoder.config.pad_id, dtype=torch.long)
-        keep_BT = torch.zeros((len(rows), longest), dtype=torch.bool)
-        for at, row in enumerate(rows):
-            ids_BT[at, : len(ids[row])] = torch.tensor(ids[row])
-            keep_BT[at, : len(ids[row])] = True
+        ids_BT, keep_BT = padded([ids[row] for row in rows], encoder.config.pad_id)
         keep_BT = keep_BT.to(device)
         states = encoder(ids_BT.to(device), None if bool(keep_BT.all()) else keep_BT)
         for block, pooling in enumerate(poolings):
-            pooled[rows, block] = _pool(states[pooling.layer], keep_BT, pooling.kind).cpu().numpy()
+            pooled[rows, block] = pool(states[pooling.layer], keep_BT, pooling.kind).cpu().numpy()
         on_rows(len(rows))
 
 

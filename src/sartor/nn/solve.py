@@ -32,6 +32,8 @@ Ints = NDArray[np.int64]
 Block: TypeAlias = Any
 """(N, H) array or ``csr_matrix`` of float32."""
 
+ANCHOR = "anchor"
+"""Name of the block that tells of an anchor."""
 PROFILES: Mapping[str, tuple[float, Mapping[str, float]]] = {
     # name: (prior probability, weight of each block)
     "balanced": (0.5, {"last": 6, "peak": 2, "mid": 4, "low": 1, "characters": 2, "words": 1}),
@@ -40,6 +42,15 @@ PROFILES: Mapping[str, tuple[float, Mapping[str, float]]] = {
     "topic": (0.1, {"last": 1}),
     "form": (0.1, {"first": 1, "low": 2, "mid": 2, "words": 1, "characters": 1}),
 }
+ANCHORED: Mapping[str, tuple[float, Mapping[str, float]]] = {
+    "anchored": (
+        0.4,
+        {"anchor": 6, "anchor-peak": 2, "last": 2, "mid": 3, "low": 1, "characters": 2, "words": 1},
+    ),
+    "anchor": (0.1, {"anchor": 3, "anchor-peak": 1}),
+    **{name: (belief / 2, mix) for name, (belief, mix) in PROFILES.items()},
+}
+"""Where the blocks of an anchor stand beside the frozen ones: half of the belief goes to profiles that use them."""
 PENALTIES = tuple(np.logspace(-2, 1.5, 8))
 PRIOR_STRENGTHS = (0.0, 0.5, 1.0, 2.0)
 SHARPNESS = 2.0
@@ -121,7 +132,8 @@ def _solve_all(problem: Problem) -> Solution:
     n = len(problem.targets)
     truth = one_hot(problem.targets, problem.n_labels)
     kernels = {name: _Kernel.of(block) for name, block in problem.blocks.items()}
-    profiles = [_Profile.of(problem, kernels, belief, mix) for belief, mix in PROFILES.values()]
+    known = ANCHORED if ANCHOR in problem.blocks else PROFILES
+    profiles = [_Profile.of(problem, kernels, belief, mix) for belief, mix in known.values()]
     # candidates stand in a grid: a profile with a penalty in each row, a strength of the prior in each column
     rivals = [(profile, penalty) for profile in profiles for penalty in PENALTIES]
     losses = np.array(
