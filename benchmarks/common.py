@@ -13,7 +13,6 @@ import math
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +32,12 @@ from sartor.evaluate import cost
 from sartor.families.text_classification import FAMILY, POOLED, TextBase, TextClassification
 from sartor.nn import encoder, features
 from sartor.nn.features import TextFeatures
+from sartor.pretrain.public import IndexRow as IndexRow
+from sartor.pretrain.public import TextTask as TextTask
+from sartor.pretrain.public import read_archive as read_archive
+from sartor.pretrain.public import read_index as read_index
+from sartor.pretrain.public import read_jsonl as read_jsonl
+from sartor.pretrain.public import read_tasks as read_tasks
 from sartor.types import Example, Metric, Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,51 +51,10 @@ _ALIKE = 1e-12
 # --- public data -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TextTask:
-    """A public task: what a user would say and give, and rows to judge by."""
-
-    name: str
-    group: str
-    """Tasks made from one source share it: they stand and fall together."""
-    collection: str
-    language: str
-    description: str
-    labels: tuple[str, ...]
-    train: tuple[Example, ...]
-    test: tuple[Example, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """A task as the data's index tells of it."""
-
-    name: str
-    collection: str
-    group: str
-    language: str
-    kind: str
-    canary: bool
-    """From material that asks not to be trained on; it is only judged here."""
-
-
-def read_archive(path: Path) -> dict[str, bytes]:
-    """Return the files of a ``.tar.xz`` by their path inside it, the first folder left off."""
-    with tarfile.open(path, "r:xz") as archive:
-        files = ((member, archive.extractfile(member)) for member in archive)
-        return {member.name.partition("/")[2]: file.read() for member, file in files if file is not None}
-
-
 def read_csv(content: bytes) -> tuple[Example, ...]:
     """Return the rows of a ``text,label`` file."""
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     return tuple(Example(row["text"], row["label"]) for row in rows)
-
-
-def read_jsonl(content: bytes) -> tuple[Example, ...]:
-    """Return the rows of an ``input``/``output`` file. Only a line feed ends a row; texts hold other breaks."""
-    rows = (json.loads(line) for line in content.decode("utf-8").split("\n") if line)
-    return tuple(Example(row["input"], row["output"]) for row in rows)
 
 
 def public_sets(data: Path) -> dict[str, dict[str, tuple[Example, ...]]]:
@@ -101,44 +65,6 @@ def public_sets(data: Path) -> dict[str, dict[str, tuple[Example, ...]]]:
         if file.endswith(".csv"):
             found.setdefault(folder, {})[file.removesuffix(".csv")] = read_csv(content)
     return found
-
-
-def read_index(data: Path) -> list[IndexRow]:
-    """Return what the index says of each task."""
-    with (data / "text" / "INDEX.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            IndexRow(
-                name=row["task"],
-                collection=row["family"],
-                group=row["source_group"],
-                language=row["language"],
-                kind=row["kind"],
-                canary=row["canary"] == "True",
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def read_tasks(data: Path, rows: Iterable[IndexRow]) -> list[TextTask]:
-    """Return the tasks that these rows of the index name, in their order."""
-    rows = list(rows)
-    archives = {name: read_archive(data / "text" / f"{name}.tar.xz") for name in {row.collection for row in rows}}
-    return [read_task(row, archives[row.collection]) for row in rows]
-
-
-def read_task(row: IndexRow, files: Mapping[str, bytes]) -> TextTask:
-    """Return one task of an archive."""
-    about = json.loads(files[f"{row.name}/task.json"])
-    return TextTask(
-        name=row.name,
-        group=row.group,
-        collection=row.collection,
-        language=row.language,
-        description=about["description"],
-        labels=tuple(about["labels"]),
-        train=read_jsonl(files[f"{row.name}/train.jsonl"]),
-        test=read_jsonl(files[f"{row.name}/test.jsonl"]),
-    )
 
 
 def without(rows: Iterable[Example], others: Iterable[Example]) -> tuple[Example, ...]:

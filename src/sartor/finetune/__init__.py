@@ -44,7 +44,7 @@ def finetune(
     """Return a classifier trained from the base on labelled rows; the base stays as it is, whatever happens.
 
     Args:
-        base: where training starts.
+        base: where training starts: at its frozen encoder; an anchor beside it is left aside.
         texts: N of them.
         targets: (N,) index of each text's label, 0 to ``n_labels - 1``.
         n_labels: labels without a row are never answered.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from sartor.finetune import head
 from sartor.finetune.interface import Job, Predict, Tuned
-from sartor.nn.encoder import BertEncoder
+from sartor.nn.encoder import BertEncoder, padded, pool
 from sartor.types import Weights
 
 # chosen on three development tasks (goemotions_ekman, airline_sentiment, nlueval_webapplications), 8 rows a label, two
@@ -82,12 +82,11 @@ def _optimizer(job: Job, body: Body, top: Weights) -> torch.optim.Optimizer:
 
 def _loss(job: Job, body: Body, top: dict[str, Tensor], rows: Sequence[Sequence[int]], targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of a batch."""
-    ids_BT, keep_BT = _padded(rows, job.base.encoder.config.pad_id)
+    ids_BT, keep_BT = padded(rows, job.base.encoder.config.pad_id)
     ids_BT, keep_BT = ids_BT.to(_device(job)), keep_BT.to(_device(job))
     states_BTH = body.states(ids_BT, None if bool(keep_BT.all()) else keep_BT)
-    # a mean over tokens but for its length, which goes anyway
-    summed_BH = torch.einsum("bth,bt->bh", states_BTH, keep_BT.to(states_BTH.dtype))
-    return functional.cross_entropy(head.scores(top, functional.normalize(summed_BH, dim=1)), targets.to(_device(job)))
+    vectors_BH = functional.normalize(pool(states_BTH, keep_BT, "mean"), dim=1)
+    return functional.cross_entropy(head.scores(top, vectors_BH), targets.to(_device(job)))
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
@@ -109,14 +108,6 @@ def _tokenised(job: Job) -> list[list[int]]:
     most = job.max_tokens
     # a text that is cut keeps its closing token
     return [e.ids if len(e.ids) <= most else [*e.ids[: most - 1], e.ids[-1]] for e in encodings]
-
-
-def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Return ids (B, T) and which of them are real (B, T)."""
-    longest = max(map(len, rows))
-    ids = [[*row, *[pad_id] * (longest - len(row))] for row in rows]
-    keep = [[True] * len(row) + [False] * (longest - len(row)) for row in rows]
-    return torch.tensor(ids), torch.tensor(keep)
 
 
 def _device(job: Job) -> torch.device:

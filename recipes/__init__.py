@@ -1,0 +1,1 @@
+"""How each generator is trained: one readable script a family."""
