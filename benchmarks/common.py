@@ -274,8 +274,12 @@ def command_line(benchmark: str, options: argparse.Namespace) -> str:
         flag = f"--{name.replace('_', '-')}"
         if name in ("cache", "out") or value is False or value is None:
             continue
-        words += [flag] if value is True else [flag, "DATA" if isinstance(value, Path) else str(value)]
+        words += [flag] if value is True else [flag, _folder(name) if isinstance(value, Path) else str(value)]
     return " ".join(words)
+
+
+def _folder(name: str) -> str:
+    return "DATA" if name == "data" else "DIR"
 
 
 def commit() -> str:

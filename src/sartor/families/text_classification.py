@@ -404,7 +404,7 @@ def majority(requirement: Requirement, condition: _Condition, rows: TextFeatures
 
 
 def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
-    """Return the softmax of last-layer similarity to label names; sees no row."""
+    """Return the softmax of similarity to label names, as the prior sees it, the anchor's layer too; sees no row."""
     return scipy.special.softmax(ZERO_SHOT_TEMPERATURE * _similarity(requirement, rows, condition.labels), axis=1)
 
 
