@@ -36,7 +36,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.common import RESULTS, Run, TextTask, arguments, gap, group_mean, points, read_index, read_tasks, table
 from benchmarks.fewshot import MODEL, PROBE, draw, require, targets
-from benchmarks.heldout import BASE, chosen
+from benchmarks.heldout import PLAIN, chosen
 from sartor import settings
 from sartor.assets import catalogue, resolve
 from sartor.evaluate import quality
@@ -104,7 +104,7 @@ def main() -> None:
     )
     run = Run("setfit_heldout", options, seeds=range(options.seeds))
     torch.set_num_threads(1)
-    base = load_base(BASE)
+    base = load_base(PLAIN)
     plan = Plan(options.shots, options.iterations, options.most_positions, options.bf16, version("setfit"))
     tasks = read_tasks(options.data, chosen(read_index(options.data), "report")[: options.most])
     with threadpoolctl.threadpool_limits(1):
@@ -121,7 +121,7 @@ def main() -> None:
         rows,
         summary,
         name="setfit-heldout",
-        base=BASE,
+        base=PLAIN,
         plan=asdict(plan),
         max_tokens=MAX_TOKENS,
         packages={name: version(name) for name in PACKAGES},
@@ -282,7 +282,7 @@ class SetFit:
 
         def body() -> SentenceTransformer:
             encoder = Transformer(str(scratch / "body"), max_seq_length=MAX_TOKENS)
-            pooling = Pooling(catalogue.spec(BASE).dim, "mean")
+            pooling = Pooling(catalogue.spec(PLAIN).dim, "mean")
             return SentenceTransformer(modules=[encoder, pooling, Normalize()], device="cpu")
 
         self.body = body
@@ -316,7 +316,7 @@ class SetFit:
 
 def write_body(folder: Path) -> None:
     """Write our base as a folder that ``transformers`` loads: configuration, tokenizer and the very same weights."""
-    files = resolve.resolve(BASE, settings.current())
+    files = resolve.resolve(PLAIN, settings.current())
     spec = files.spec
     config = {
         "model_type": "bert",

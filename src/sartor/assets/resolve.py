@@ -89,7 +89,7 @@ def cached(spec: BaseSpec, settings: Settings) -> BaseFiles | None:
             fetch.check(folder / name, wanted, f"Delete the folder {folder}, and the next command fetches it again.")
         with contextlib.suppress(OSError):  # a cache that is read-only still serves
             _write_marker(folder, spec.files)
-    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.sha256)
+    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
 
 
 # --- the marker --------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def _publish(spec: BaseSpec, settings: Settings, work: Path, ready: Path) -> Bas
         folder.rename(work / "old")
     ready.rename(folder)
     shutil.rmtree(work, ignore_errors=True)
-    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.sha256)
+    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
 
 
 # --- sentences ---------------------------------------------------------------------------------------------
