@@ -25,7 +25,7 @@ def task(mails):
 
 @pytest.fixture
 def base(tiny):
-    return load_base(setfit_heldout.BASE)
+    return load_base(setfit_heldout.PLAIN)
 
 
 def plan(**changes):
@@ -86,13 +86,13 @@ def test_lengths_count_special_tokens_and_end_at_the_limit(base):
 
 def test_the_body_has_our_tokenizer_weights_and_shape(base, tmp_path):
     setfit_heldout.write_body(tmp_path / "body")
-    files = resolve.resolve(setfit_heldout.BASE, settings.current())
+    files = resolve.resolve(setfit_heldout.PLAIN, settings.current())
     assert (tmp_path / "body" / "model.safetensors").samefile(files.weights)
     text = "refund my money"
     found = Tokenizer.from_file(str(tmp_path / "body" / "tokenizer.json")).encode(text).ids
     assert found == base.tokenizer.encode(text).ids
     config = json.loads((tmp_path / "body" / "config.json").read_text())
-    spec = catalogue.spec(setfit_heldout.BASE)
+    spec = catalogue.spec(setfit_heldout.PLAIN)
     assert (config["hidden_size"], config["num_hidden_layers"]) == (spec.dim, spec.layers)
     assert config["vocab_size"] == base.tokenizer.get_vocab_size()
 
