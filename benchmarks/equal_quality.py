@@ -201,7 +201,7 @@ def main() -> None:
         to_rows(curves),
         {**found, "cold": cold},
         name="equal-quality",
-        base=base.ref.name,
+        base=heldout.BASE if options.anchors else heldout.PLAIN,
         left_out=LEFT_OUT,
         trained=RECIPE,
     )
