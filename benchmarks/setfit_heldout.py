@@ -39,6 +39,7 @@ from benchmarks.fewshot import MODEL, PROBE, draw, require, targets
 from benchmarks.heldout import PLAIN, chosen
 from sartor import settings
 from sartor.assets import catalogue, resolve
+from sartor.data.text import encodable
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, FloatArray, IntArray
 from sartor.families.text_classification import FAMILY, LAST, TextBase, load_base
@@ -190,11 +191,6 @@ def lengths(tokenizer: Tokenizer, rows: Iterable[Example]) -> IntArray:
     """Return (N,) the number of tokens of each row, special ones included, at most :data:`MAX_TOKENS`."""
     encodings = tokenizer.encode_batch_fast([encodable(row.input) for row in rows])
     return np.array([min(len(encoding.ids), MAX_TOKENS) for encoding in encodings], dtype=np.int64)
-
-
-def encodable(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which no tokenizer takes; the family does the same."""
-    return text.encode(errors="ignore").decode()
 
 
 def positions_an_iteration(tokens: IntArray) -> float:

@@ -305,3 +305,11 @@ def test_any_text_is_read_or_refused_but_never_crashes(tmp_path_factory, text):
     except TaskError as error:
         found = error
     assert isinstance(found, Task) or "any.yaml" in str(found)
+
+
+def test_escapes_of_json_are_the_characters_they_stand_for(tmp_path):
+    path = tmp_path / "task.json"
+    path.write_text('{"description": "sort \\ud83d\\ude42 or \\ud800x", "labels": ["\\ud83d\\ude42", "b"]}')
+    task = read_task(path)
+    assert task.description == "sort 🙂 or x"
+    assert list(task.labels) == ["🙂", "b"]

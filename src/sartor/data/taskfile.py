@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 
 from sartor.data.encoding import decode
-from sartor.data.text import short
+from sartor.data.text import encodable, short
 from sartor.errors import DataError, StorageError, TaskError, did_you_mean
 from sartor.types import Columns, Limits, Task
 
@@ -190,20 +190,20 @@ class _Reader:
             raise self._wrong(node, key, "text")
         if node.tag != _TAG + "str":
             raise self._fail(node, f"{key!r} must be text; got {_kind(node)}. Put it in quotes if it is text.")
-        return node.value
+        return encodable(node.value)
 
     def _verbatim(self, node: yaml.Node, key: str) -> str:
         """Return a name as it is written, whatever YAML takes it for: the language ``no`` is Norwegian."""
         if not isinstance(node, yaml.ScalarNode):
             raise self._wrong(node, key, "text")
-        return node.value
+        return encodable(node.value)
 
     def _label(self, node: yaml.Node, key: str) -> str:
         """Return a label or a key as it is written; as in rows, the whitespace around it does not count."""
         where = f" in {key!r}" if key else ""
         if not isinstance(node, yaml.ScalarNode):
             raise self._fail(node, f"A name{where} must be text; got {_kind(node)}.")
-        name = node.value.strip()
+        name = encodable(node.value).strip()
         if not name:
             raise self._fail(node, f"There is an empty name{where}. Write one, or take the line out.")
         return name

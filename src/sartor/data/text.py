@@ -25,3 +25,15 @@ def squeeze(name: str) -> str:
     True
     """
     return normalise(name).replace(" ", "")
+
+
+def encodable(text: str) -> str:
+    """Return ``text`` with the halves of surrogate pairs joined, and halves that stand alone left out.
+
+    No tokenizer and no file takes such a half. They come about where JSON's escapes are read by others than JSON's
+    readers.
+
+    >>> encodable(chr(0xD83D) + chr(0xDE42) + chr(0xD800) + "!")
+    '🙂!'
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")

@@ -31,6 +31,7 @@ from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
+from sartor.data.text import encodable
 from sartor.errors import AssetError, TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
@@ -166,7 +167,7 @@ class TextClassification(Family[TextFeatures]):
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
-        inputs = [text.encode(errors="ignore").decode() for text in inputs]  # no tokenizer takes half a surrogate pair
+        inputs = [encodable(text) for text in inputs]
         done = 0
 
         def on_rows(rows: int) -> None:

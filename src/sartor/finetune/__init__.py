@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from sartor.data.text import encodable
 from sartor.errors import DataError, TaskError, did_you_mean
 from sartor.families.interface import IntArray
 from sartor.families.text_classification import TextBase
 from sartor.finetune import full, lora, probe
-from sartor.finetune.head import readable
 from sartor.finetune.interface import Budget, Job, OnStep, Predict, Tuned
 from sartor.types import Progress, silent
 
@@ -64,7 +64,9 @@ def finetune(
         raise TaskError(f"No way to fine-tune named {method!r}.{near} Known ways: {', '.join(sorted(METHODS))}.")
     targets = np.asarray(targets, dtype=np.int64)
     _check(texts, targets, n_labels)
-    return METHODS[method](Job(base, readable(texts), targets, n_labels, max_tokens, budget, seed, progress, on_step))
+    return METHODS[method](
+        Job(base, tuple(map(encodable, texts)), targets, n_labels, max_tokens, budget, seed, progress, on_step)
+    )
 
 
 def _check(texts: Sequence[str], targets: IntArray, n_labels: int) -> None:

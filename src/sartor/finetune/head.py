@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sartor.data.text import encodable
 from sartor.families.interface import FloatArray, IntArray
 from sartor.families.text_classification import TextBase
 from sartor.finetune.interface import Job, Predict
@@ -62,14 +63,9 @@ def predictor(job: Job, encoder: BertEncoder, head: dict[str, Tensor]) -> Predic
     base, max_tokens = job.base, job.max_tokens
 
     def predict(texts: Sequence[str]) -> FloatArray:
-        vectors = torch.from_numpy(encode(base, encoder, readable(texts), max_tokens))
+        vectors = torch.from_numpy(encode(base, encoder, [encodable(text) for text in texts], max_tokens))
         with torch.no_grad():
             logits = scores({name: tensor.detach().cpu() for name, tensor in head.items()}, vectors)
         return scipy.special.softmax(logits.double().numpy(), axis=1)
 
     return predict
-
-
-def readable(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts without halves of surrogate pairs, which no tokenizer takes."""
-    return tuple(text.encode(errors="ignore").decode() for text in texts)

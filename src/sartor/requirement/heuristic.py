@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sartor import families
 from sartor.assets import catalogue
 from sartor.data import clean
+from sartor.data.text import encodable
 from sartor.errors import DataError, TaskError
 from sartor.requirement import language as languages
 from sartor.requirement.labels import labels_in
@@ -89,7 +90,7 @@ def understand(
 
 
 def _description(task: Task) -> tuple[str, tuple[Note, ...]]:
-    text = task.description.strip()
+    text = encodable(task.description).strip()
     if len(text) <= MOST_DESCRIPTION:
         return text, ()
     note = f"The description has {len(text):,} characters; the first {MOST_DESCRIPTION:,} are used."
