@@ -185,3 +185,23 @@ def test_a_stored_model_is_assessed_on_a_file(quick, mails, tmp_path):
     assert report.scores.n == 12
     assert report.cost is not None
     assert math.isfinite(report.cost.latency_p95_ms)
+
+
+def test_unlabelled_rows_are_lines_a_file_or_what_the_task_names(quick, tmp_path):
+    texts = [f"my card was charged twice for invoice {n}" for n in range(12)]
+    path = tmp_path / "texts.csv"
+    path.write_text("text\n" + "\n".join(texts) + "\n", encoding="utf-8")
+    named = dataclasses.replace(ROUTE, unlabelled=str(path))
+    made = [
+        pipeline.make(ROUTE, store=False, unlabelled=texts),
+        pipeline.make(ROUTE, store=False, unlabelled=path),
+        pipeline.make(named, store=False),
+    ]
+    assert all(same(other.model.weights, made[0].model.weights) for other in made)
+    assert made[0].model.weights["bias"].any()
+    assert not pipeline.make(ROUTE, store=False).model.weights["bias"].any()
+
+
+def test_unlabelled_rows_that_cannot_be_read_are_refused(quick, tmp_path):
+    with pytest.raises(DataError):
+        pipeline.make(ROUTE, store=False, unlabelled=tmp_path / "none.csv")

@@ -73,16 +73,34 @@ def make(
     seed: int = 0,
     store: bool = True,
     merge_labels: bool = False,
+    unlabelled: str | Path | Iterable[str] | None = None,
     progress: Progress = silent,
 ) -> Made:
     """Generate, prove, store and gate a model.
+
+    Args:
+        task: in the user's words.
+        examples: labelled rows; the task's own unless given.
+        base: a name of the catalogue; chosen for the language unless given.
+        seed: of folds and samples.
+        store: whether the model is kept in the store.
+        merge_labels: make one of labels that differ only in case, width or spaces.
+        unlabelled: texts of the kind that will be asked; the task's own unless given.
+        progress: is told how far it is.
 
     Raises:
         UserError: with a sentence, when the task or the rows cannot be used; nothing is stored then.
     """
     clock = Clock()
     rows = gather(task, examples, progress)
-    understood = understand(task, rows, name=slug(task.name or task.description), base=base, merge_labels=merge_labels)
+    understood = understand(
+        task,
+        rows,
+        name=slug(task.name or task.description),
+        base=base,
+        merge_labels=merge_labels,
+        unlabelled=gather_unlabelled(task, unlabelled, progress) if rows is None else None,
+    )
     need, family = understood.requirement, families.load(understood.requirement.family)
     with clock("load"):
         frozen = family.base(need, progress=progress)
@@ -189,14 +207,32 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
 
 
+def gather_unlabelled(
+    task: Task, texts: str | Path | Iterable[str] | None = None, progress: Progress = silent
+) -> Rows | None:
+    """Return rows without labels: those given, else those the task names; None when there are none.
+
+    Raises:
+        DataError: when they cannot be read.
+    """
+    source = task.unlabelled if texts is None else texts
+    if source is None:
+        return None
+    if isinstance(source, str | Path):
+        return loading.read_rows(Path(source), replace(task.columns, output=None), need_labels=False, progress=progress)
+    return Rows(tuple(Example(text) for text in source))
+
+
 def encode(family: Family[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
     """Encode labels and rows, once."""
     need = understood.requirement
     position = {label.name: at for at, label in enumerate(need.labels)}
+    unlabelled = understood.unlabelled
     return Condition(
         labels=family.encode_labels(base, need),
         support=family.encode(base, need, [example.input for example in understood.examples], progress=progress),
         targets=np.array([position[str(example.output)] for example in understood.examples], dtype=np.int64),
+        unlabelled=family.encode(base, need, unlabelled, progress=progress) if unlabelled else None,
     )
 
 

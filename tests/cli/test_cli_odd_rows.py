@@ -234,3 +234,94 @@ def test_a_description_of_a_megabyte_is_cut_with_a_warning(sartor, mails_csv):
     assert ran.code == 0, ran.err
     assert_sane(ran.json)
     assert any("1,039,999 characters" in text for text in notes(ran.json, "description"))
+
+
+# --- descriptions, labels and texts without a labelled row -------------------------------------------------
+
+UNLABELLED = [f"my card was charged twice for invoice {n}" for n in range(20)]
+
+
+def described(sartor, tmp_path, description, *options, **fields):
+    path = task_file(tmp_path, **{"description": description, "labels": LABELS, **fields})
+    ran = sartor("generate", path, "--name", "odd", "--json", *options)
+    assert ran.code == 0, ran.err
+    assert_sane(ran.json)
+    return ran.json
+
+
+def texts(tmp_path, lines):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    return path
+
+
+ODD_DESCRIPTIONS = {
+    "emoji": "🙂🐞💶",
+    "one letter": "x",
+    "only spaces and marks": " \u3000 ... ?! ",
+    "another language": "問い合わせを分類する",
+    "lone surrogates": "\ud800 sort \udfff these",
+    "controls": "sort\x00\x07 these\x1b[31m",
+    "one long word": "a" * 1999,
+}
+
+
+@pytest.mark.parametrize("description", ODD_DESCRIPTIONS.values(), ids=ODD_DESCRIPTIONS)
+@pytest.mark.parametrize("rows", [True, False], ids=["rows", "no rows"])
+def test_a_description_of_any_kind_makes_a_model(sartor, tmp_path, mails, description, rows):
+    options = ("--examples", write_jsonl(tmp_path / "rows.jsonl", mails)) if rows else ()
+    described(sartor, tmp_path, description, *options)
+
+
+def test_a_description_of_a_megabyte_is_cut_and_that_is_said(sartor, tmp_path, mails):
+    made = described(sartor, tmp_path, "sort these mails " * 60_000)
+    assert any("the first 2,000 are used" in text for text in notes(made, "description"))
+
+
+def test_a_thousand_labels_without_a_row(sartor, tmp_path):
+    names = [f"thing number {n}" for n in range(1000)]
+    assert len(described(sartor, tmp_path, "Name the thing", labels=names)["labels"]) == 1000
+
+
+@pytest.mark.parametrize("names", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_label_names_of_any_kind_do_without_a_row(sartor, tmp_path, names):
+    made = described(sartor, tmp_path, "Sort these", "--unlabelled", texts(tmp_path, UNLABELLED), labels=names)
+    assert made["labels"] == names
+
+
+def test_unlabelled_rows_make_another_model_and_that_is_said(sartor, tmp_path):
+    plain = described(sartor, tmp_path, "Sort mails")
+    told = described(sartor, tmp_path, "Sort mails", "--unlabelled", texts(tmp_path, UNLABELLED))
+    assert any("20 are read" in text for text in notes(told, "unlabelled"))
+    assert told["id"] != plain["id"]
+    named = described(sartor, tmp_path, "Sort mails", unlabelled=str(texts(tmp_path, UNLABELLED)))
+    assert library.load(named["path"]).weights["bias"].equal(library.load(told["path"]).weights["bias"])
+
+
+def test_unlabelled_rows_in_another_language_leave_the_model_as_it_would_be(sartor, tmp_path):
+    plain = described(sartor, tmp_path, "Sort mails", language="en")
+    foreign = texts(tmp_path, ["請求書がまだ届いていません"] * 20)
+    told = described(sartor, tmp_path, "Sort mails", "--unlabelled", foreign, language="en")
+    assert any("another language" in text for text in notes(told, "unlabelled"))
+    assert library.load(told["path"]).weights["bias"].equal(library.load(plain["path"]).weights["bias"])
+
+
+def test_unlabelled_rows_that_are_odd_are_no_matter(sartor, tmp_path):
+    odd = ["", "  ", "🙂", "\ud800", "word " * 5000, *UNLABELLED]
+    described(sartor, tmp_path, "Sort mails", "--unlabelled", texts(tmp_path, odd))
+
+
+def test_no_unlabelled_text_is_stored(sartor, tmp_path):
+    made = described(sartor, tmp_path, "Sort mails", "--unlabelled", texts(tmp_path, UNLABELLED))
+    folder = library.load(made["path"])
+    stored = b"".join(folder.files().values())
+    assert b"charged twice" not in stored
+
+
+@pytest.mark.parametrize("content", ["", "text\n", "a,b,c\n1,2,3\n"], ids=["nothing", "a header", "other columns"])
+def test_an_unlabelled_file_that_cannot_be_used_is_refused(sartor, tmp_path, content):
+    path = tmp_path / "texts.csv"
+    path.write_text(content)
+    ran = sartor("generate", ROUTE, "--unlabelled", path)
+    assert ran.code == 2
+    assert "texts.csv" in ran.err

@@ -1,5 +1,6 @@
 """What is particular to text-classification; what holds for every family is in test_conformance."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +169,35 @@ def test_the_tfidf_control_reads_japanese_by_characters(base):
 )
 def test_labels_are_read_as_words(label, words):
     assert text_classification.readable(label) == words
+
+
+# --- unlabelled texts --------------------------------------------------------------------------------------
+
+
+def without_rows(base, need, texts):
+    condition = condition_of(base, need, [], [])
+    return dataclasses.replace(condition, unlabelled=FAMILY.encode(base, need, texts) if texts else None)
+
+
+def test_without_rows_unlabelled_texts_take_off_half_of_what_a_label_is_liked_in_general(base):
+    need = requirement(("billing", "bug", "other"))
+    texts = rows(40)[0]
+    plain, told = (FAMILY.generate(need, without_rows(base, need, given), seed=0) for given in ((), texts))
+    asked = FAMILY.encode(base, need, texts)
+    liked = np.log(FAMILY.predict(need, plain, asked).probabilities)
+    liked = (liked - liked.mean(axis=1, keepdims=True)).mean(axis=0) / text_classification.ZERO_SHOT_TEMPERATURE
+    assert np.abs(liked).max() > 1e-3
+    np.testing.assert_allclose(told["bias"].numpy(), -0.5 * liked, atol=1e-3)
+
+
+def test_a_handful_of_unlabelled_texts_is_not_read(base):
+    need = requirement(("billing", "bug", "other"))
+    assert not FAMILY.generate(need, without_rows(base, need, rows(9)[0]), seed=0)["bias"].any()
+
+
+def test_beside_labelled_rows_unlabelled_texts_change_nothing(base):
+    need = requirement()
+    condition = condition_of(base, need, *rows(12))
+    both = dataclasses.replace(condition, unlabelled=FAMILY.encode(base, need, rows(30, seed=1)[0]))
+    one, other = (FAMILY.generate(need, given, seed=0) for given in (condition, both))
+    assert all(bool((one[name] == other[name]).all()) for name in one)

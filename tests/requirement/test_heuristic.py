@@ -157,3 +157,49 @@ def test_what_cannot_be_understood_is_refused_with_a_sentence(task, given, error
 def test_an_unknown_base_is_refused_and_the_known_named():
     with pytest.raises(NotFoundError, match="all-minilm-l6-v2"):
         need(Task(ROUTE), base="all-minilm")
+
+
+# --- rows without labels -----------------------------------------------------------------------------------
+
+PLAIN = Rows([Example(f"please look at the invoice number {n} of this month") for n in range(30)])
+
+
+def test_unlabelled_rows_are_read_where_there_is_no_other():
+    found = understand(Task(ROUTE), name="mails", unlabelled=PLAIN)
+    assert len(found.unlabelled) == 30
+    assert notes(found.requirement, "unlabelled") == [
+        "Unlabelled rows: 30 are read, to see which labels the words alone would be too fond of."
+    ]
+
+
+def test_of_very_many_unlabelled_rows_some_are_read():
+    many = Rows([Example(f"the invoice {n} is not right") for n in range(2500)])
+    found = understand(Task(ROUTE), name="mails", unlabelled=many)
+    assert 800 <= len(found.unlabelled) <= 1000
+    assert "of 2,500 are read" in notes(found.requirement, "unlabelled")[0]
+
+
+def test_beside_labelled_rows_unlabelled_ones_are_not_read_and_that_is_said():
+    found = understand(Task(ROUTE, unlabelled="more.txt"), MAILS, name="mails", unlabelled=PLAIN)
+    assert found.unlabelled == ()
+    assert "not read" in notes(found.requirement, "unlabelled")[0]
+
+
+def test_a_handful_of_unlabelled_rows_is_too_few():
+    found = understand(Task(ROUTE), name="mails", unlabelled=Rows(PLAIN.examples[:9]))
+    assert found.unlabelled == ()
+    assert "takes 10" in notes(found.requirement, "unlabelled", "warning")[0]
+
+
+def test_unlabelled_rows_in_another_language_than_the_task_says_are_not_used():
+    texts = Rows([Example("請求書がまだ届いていません") for _ in range(20)])
+    found = understand(Task(ROUTE, language="en"), name="mails", unlabelled=texts)
+    assert found.unlabelled == ()
+    assert "another language (ja" in notes(found.requirement, "unlabelled", "warning")[0]
+
+
+def test_unlabelled_rows_tell_the_language_where_the_task_does_not():
+    texts = Rows([Example("請求書がまだ届いていません") for _ in range(20)])
+    found = understand(Task(ROUTE), name="mails", unlabelled=texts)
+    assert len(found.unlabelled) == 20
+    assert (found.requirement.language, found.requirement.base) == ("ja", catalogue.for_language("ja"))

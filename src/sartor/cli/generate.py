@@ -20,6 +20,7 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 @click.command()
 @click.argument("task")
 @click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
+@click.option("--unlabelled", metavar="FILE", help="Rows without labels; read where there is no labelled row.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the model there.")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
 @click.option("--base", metavar="BASE", help="Frozen base to stand on; default by language.")
@@ -30,6 +31,7 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 def generate(
     task: str,
     examples: str | None,
+    unlabelled: str | None,
     out: Path | None,
     base: str | None,
     merge_labels: bool,
@@ -49,7 +51,15 @@ def generate(
     if out is not None:
         store.check_export(out, overwrite=True)  # before minutes are spent
     with console.progress() as progress:
-        made = pipeline.make(wanted, examples, base=base, seed=seed, merge_labels=merge_labels, progress=progress)
+        made = pipeline.make(
+            wanted,
+            examples,
+            base=base,
+            seed=seed,
+            merge_labels=merge_labels,
+            unlabelled=unlabelled,
+            progress=progress,
+        )
     assert made.entry is not None
     if out is not None:
         store.export(made.entry.id, out, overwrite=True)  # only what the store holds as well is replaced

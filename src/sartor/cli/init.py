@@ -15,7 +15,7 @@ from sartor.types import to_json
 @click.command()
 @click.argument("description")
 @click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
-@click.option("--unlabelled", metavar="FILE", help="Rows without labels, for later use.")
+@click.option("--unlabelled", metavar="FILE", help="Rows without labels, read where there is none with one.")
 @click.option("--out", type=click.Path(path_type=Path), default="task.yaml", show_default=True, metavar="FILE")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
 @click.option("--language", metavar="CODE", help="As en or ja; default detected.")

@@ -10,7 +10,7 @@ Dimension key:   N: rows   C: labels
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,10 +57,12 @@ class Condition(Generic[F]):
     """Of the labelled rows; may be empty."""
     targets: IntArray
     """(N,) index into the requirement's labels, one for each support row."""
+    unlabelled: F | None = None
+    """Of rows without a label; None when there are none. Nothing is ever judged by them."""
 
     def take(self, rows: IntArray) -> "Condition[F]":
         """Return the same task with these support rows only."""
-        return Condition(self.labels, self.support.take(rows), self.targets[rows])
+        return replace(self, support=self.support.take(rows), targets=self.targets[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The weights are solved in closed form by :mod:`sartor.nn.solve` from the rows an
 an anchor (a LoRA that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
 the frozen ones; without it the head is the *floor*, on which nothing was learned. What is stored is one matrix a block,
 a bias, a temperature and an out-of-scope threshold; scores are linear in the features, probabilities their tempered
-softmax.
+softmax. Without a row, label names alone answer, and unlabelled texts say which of them they are too fond of.
 
 Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
 """
@@ -55,6 +55,12 @@ NGRAM_TEXTS = 10
 """Different texts that n-grams take at least."""
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
+
+UNLABELLED_TRUST = 0.5
+"""How much of a label's mean similarity to unlabelled texts is taken off: all of it would make every label as
+frequent as any other. Chosen on development tasks (LOG.md, 2026-11-25)."""
+UNLABELLED_TEXTS = 10
+"""Unlabelled texts that it takes at least; a mean over fewer would say too much of each."""
 
 _TEMPLATES = {"en": "This text is about {}.", "ja": "これは{}についての文です。"}
 
@@ -198,11 +204,9 @@ class TextClassification(Family[TextFeatures]):
 
     @override
     def generate(self, requirement: Requirement, condition: Condition[TextFeatures], *, seed: int) -> Weights:
-        n_labels = len(requirement.labels)
         if len(condition.targets) == 0:
-            return _to_weights(
-                requirement, condition, _zero_shot(n_labels), "zero-shot", ZERO_SHOT_TEMPERATURE, 0.0, {}
-            )
+            solution = _zero_shot(requirement, condition)
+            return _to_weights(requirement, condition, solution, "zero-shot", ZERO_SHOT_TEMPERATURE, 0.0, {})
         # the order of rows must not matter, and sums of floats depend on it
         condition = condition.take(_canonical_order(condition))
         idf = _idf(condition.support)
@@ -210,7 +214,7 @@ class TextClassification(Family[TextFeatures]):
             blocks=_blocks(condition.support, idf),
             similarity=_similarity(requirement, condition.support, condition.labels),
             targets=condition.targets,
-            n_labels=n_labels,
+            n_labels=len(requirement.labels),
         )
         head, guess = "ridge", RIDGE_TEMPERATURE
         with _threads(len(condition.targets)):
@@ -345,10 +349,13 @@ def _scope(scores: FloatArray) -> FloatArray:
     return scores.max(axis=1)
 
 
-def _zero_shot(n_labels: int) -> solve.Solution:
-    nothing = np.zeros((0, n_labels))
-    rows = np.zeros(0, dtype=np.int64)
-    return solve.Solution({}, np.zeros(n_labels), 1.0, nothing, rows, {}, 0.0, 0.0)
+def _zero_shot(requirement: Requirement, condition: Condition[TextFeatures]) -> solve.Solution:
+    """Return the label-name prior alone; unlabelled texts say which labels it is too fond of."""
+    n_labels = len(requirement.labels)
+    bias = np.zeros(n_labels)
+    if condition.unlabelled is not None and len(condition.unlabelled) >= UNLABELLED_TEXTS:
+        bias -= UNLABELLED_TRUST * _similarity(requirement, condition.unlabelled, condition.labels).mean(axis=0)
+    return solve.Solution({}, bias, 1.0, np.zeros((0, n_labels)), np.zeros(0, dtype=np.int64), {}, 0.0, 0.0)
 
 
 def _to_weights(
@@ -411,7 +418,8 @@ def label_names(requirement: Requirement, condition: _Condition, rows: TextFeatu
 
 def without_anchor(requirement: Requirement, condition: _Condition, rows: TextFeatures, seed: int) -> FloatArray:
     """Return what the head solved on the frozen blocks alone says: the *floor*, on which nothing was learned."""
-    plain = Condition(_frozen(condition.labels), _frozen(condition.support), condition.targets)
+    unlabelled = None if condition.unlabelled is None else _frozen(condition.unlabelled)
+    plain = Condition(_frozen(condition.labels), _frozen(condition.support), condition.targets, unlabelled)
     weights = FAMILY.generate(requirement, plain, seed=seed)
     return FAMILY.predict(requirement, weights, _frozen(rows)).probabilities
 

@@ -17,6 +17,8 @@ from sartor.types import Example, Label, Note, Requirement, Rows, Task
 MOST_LABELS = 1000
 MOST_DESCRIPTION = 2000
 """Characters of a description that are kept; the rest is dropped with a note."""
+MOST_UNLABELLED = 1000
+LEAST_UNLABELLED = 10
 _ROWS_FOR_LANGUAGE = 200
 _FEW = 8
 _TOKENS = (64, 128, 256)
@@ -30,10 +32,18 @@ class Understood(NamedTuple):
     requirement: Requirement
     examples: tuple[Example, ...]
     """The rows to generate from: all that carry a known label."""
+    unlabelled: tuple[str, ...] = ()
+    """The texts without a label that are worth reading."""
 
 
 def understand(
-    task: Task, rows: Rows | None = None, *, name: str, base: str | None = None, merge_labels: bool = False
+    task: Task,
+    rows: Rows | None = None,
+    *,
+    name: str,
+    base: str | None = None,
+    merge_labels: bool = False,
+    unlabelled: Rows | None = None,
 ) -> Understood:
     """Work out family, labels, language and base.
 
@@ -43,6 +53,7 @@ def understand(
         name: of the model, where the task has none.
         base: overrides the choice of the base.
         merge_labels: make one of labels that differ only in case, width or spaces.
+        unlabelled: texts of the kind that will be asked; None when there are none or they were not looked at.
 
     Raises:
         TaskError: when the labels cannot be told, or there are too few or too many.
@@ -56,7 +67,9 @@ def understand(
     labels, label_notes = _labels(task, labels_in(description), examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     summary = clean.inspect(kept)
-    code, why = _language(task, description, labels, kept)
+    plain, plain_notes = _unlabelled(task, unlabelled, labelled=bool(kept))
+    code, why = _language(task, description, labels, [example.input for example in kept] or plain)
+    plain, foreign = _of_language(plain, code)
     chosen, base_note = _base(base, code)
     max_tokens = _max_tokens(summary.length_p95, code, catalogue.spec(chosen).max_tokens)
     notes = (
@@ -73,7 +86,8 @@ def understand(
         else Note("length", f"Texts are read up to {max_tokens} tokens."),
         *(summary.notes if kept else ()),
         *_balance(labels, len(kept)),
-        *_unlabelled(task),
+        *plain_notes,
+        *foreign,
     )
     requirement = Requirement(
         family=task.kind or "text-classification",
@@ -86,7 +100,7 @@ def understand(
         limits=task.limits,
         notes=tuple(note for note in notes if not (merge_labels and "--merge-labels" in note.text)),
     )
-    return Understood(requirement, kept)
+    return Understood(requirement, kept, plain)
 
 
 def _description(task: Task) -> tuple[str, tuple[Note, ...]]:
@@ -206,22 +220,43 @@ def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
 
 
-def _unlabelled(task: Task) -> Iterator[Note]:
-    if task.unlabelled:
-        text = "The unlabelled rows stay named in the task file, but no generator reads them yet."
-        yield Note("unlabelled", text, "warning")
+def _unlabelled(task: Task, rows: Rows | None, *, labelled: bool) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Return the texts to read, and why: beside labelled rows they have made no difference (LOG.md, 2026-11-25)."""
+    if labelled and (rows or task.unlabelled):
+        text = "The unlabelled rows are not read: they help only where there is no labelled row."
+        return (), (Note("unlabelled", text),)
+    if rows is None:
+        return (), ()
+    stride = max(1, math.ceil(len(rows.examples) / MOST_UNLABELLED))
+    texts = tuple(example.input for example in rows.examples[::stride])
+    if len(texts) < LEAST_UNLABELLED:
+        note = f"Only {len(texts)} unlabelled rows: it takes {LEAST_UNLABELLED} to learn from them. They are not read."
+        return (), (*rows.notes, Note("unlabelled", note, "warning"))
+    read = f"{len(texts):,} of {len(rows.examples):,}" if stride > 1 else f"{len(texts):,}"
+    note = f"Unlabelled rows: {read} are read, to see which labels the words alone would be too fond of."
+    return texts, (*rows.notes, Note("unlabelled", note))
+
+
+def _of_language(texts: tuple[str, ...], code: str) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Return the unlabelled texts if they are in the task's language."""
+    if not texts:
+        return (), ()
+    found, why = languages.detect(texts[:_ROWS_FOR_LANGUAGE])
+    if found == code:
+        return texts, ()
+    note = f"The unlabelled rows seem to be in another language ({found}: {why}) than the task ({code}): not used."
+    return (), (Note("unlabelled", note, "warning"),)
 
 
 # --- language, base, length --------------------------------------------------------------------------------
 
 
-def _language(task: Task, description: str, labels: Sequence[Label], examples: Sequence[Example]) -> tuple[str, str]:
+def _language(task: Task, description: str, labels: Sequence[Label], texts: Sequence[str]) -> tuple[str, str]:
     if task.language:
         return languages.checked(task.language), "as the task says"
     # rows are what will be read later; the description only speaks when there are none
-    stride = max(1, len(examples) // _ROWS_FOR_LANGUAGE)
-    sample = [example.input for example in examples[::stride]]
-    return languages.detect(sample or [description, *(label.name for label in labels)])
+    sample = texts[:: max(1, len(texts) // _ROWS_FOR_LANGUAGE)]
+    return languages.detect(list(sample) or [description, *(label.name for label in labels)])
 
 
 def _base(asked: str | None, language: str) -> tuple[str, Note]:
