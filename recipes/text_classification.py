@@ -3,8 +3,8 @@
     python -m recipes.text_classification --data DATA --fold 0            # figures: never sees a group of fold 0
     python -m recipes.text_classification --data DATA --fold none         # the one that is shipped
 
-Hardware: two CPU cores, some 15 minutes for the states below (once) and as many for a run at the ``cpu`` dial; ``--dial
-gpu`` is the same code on one GPU. A run that was cut off goes on when the same line is typed again.
+Hardware: two CPU cores, some 5 minutes for the states below (once) and 10 for a run at the ``cpu`` dial; ``--dial gpu``
+is the same code on one GPU. A run that was cut off goes on when the same line is typed again.
 
 What it reads: English classification tasks whose licence lets shipped weights learn from them, canaries never
 (``sartor.pretrain.public``). Groups of sources are split before rows are read; rows that also stand in a task that is

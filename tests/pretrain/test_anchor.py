@@ -98,7 +98,7 @@ def test_a_fresh_anchor_is_the_frozen_last_layer(below, base, table):
     numbers = np.arange(len(table))[::-1].copy()
     found = below.encode(numbers, adapter)[:, 0]
     last = torch.from_numpy(below.frozen[numbers, states.FROZEN.index("last")].astype(np.float32))
-    assert torch.allclose(found, last, atol=2e-3)
+    assert torch.allclose(found, last, atol=1e-2)  # bfloat16 in between
 
 
 def test_leave_one_out_is_what_leaving_out_and_solving_again_gives():
@@ -133,3 +133,13 @@ def test_what_was_trained_stands_beside_the_base(below, lessons, base, tmp_path)
     assert made.branched is not None
     assert made.ref.sha256 != base.ref.sha256
     assert len(made.poolings) == len(base.poolings) + 2
+
+
+def test_two_runs_may_compute_the_same_states_at_once(base, table, tmp_path):
+    def meanwhile(*_):
+        if not list(tmp_path.glob("states-*")):
+            states.prepare(base, table, 1, tmp_path)
+
+    folder = states.prepare(base, table, 1, tmp_path, progress=meanwhile)
+    assert states.States(base.encoder, folder).encode(np.arange(2), tiny_base.adapter(base.encoder)).isfinite().all()
+    assert list(tmp_path.iterdir()) == [folder]
