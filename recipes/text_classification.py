@@ -3,7 +3,7 @@
     python -m recipes.text_classification --data DATA --fold 0            # figures: never sees a group of fold 0
     python -m recipes.text_classification --data DATA --fold none         # the one that is shipped
 
-Hardware: two CPU cores, some 5 minutes for the states below (once) and 15 for a run at the ``cpu`` dial; ``--dial gpu``
+Hardware: two CPU cores, some 5 minutes for the states below (once) and 10 for a run at the ``cpu`` dial; ``--dial gpu``
 is the same code on one GPU. A run that was cut off goes on when the same line is typed again.
 
 What it reads: English classification tasks whose licence lets shipped weights learn from them, canaries never
@@ -14,7 +14,6 @@ What comes out, in ``--out``: anchor.safetensors (float16), card.json, history.j
 """
 
 import argparse
-import functools
 import hashlib
 import json
 import tempfile
@@ -23,15 +22,12 @@ from pathlib import Path
 
 import torch
 
-from sartor.families.text_classification import DESCRIPTION_TOKENS, load_base, sayings
-from sartor.nn.encoder import in_context
+from sartor.families.text_classification import load_base, sayings
 from sartor.pretrain import anchor, mixture, public, states
 from sartor.pretrain.anchor import Dial, Lessons, Look
 from sartor.pretrain.mixture import Mixture
 from sartor.pretrain.public import TextTask
 
-WORDINGS = 40
-"""Of a description at most."""
 DIALS = {"cpu": anchor.CPU, "gpu": anchor.GPU}
 
 
@@ -52,13 +48,10 @@ def main() -> None:
     number = {text: at for at, text in enumerate(table)}
     told = Teller(len(table))
     folder = states.prepare(base, table, start, options.cache, progress=told.encoded)
-    names[anchor.YES_NO] = [sayings(word, "", "en") for word in anchor.ANSWERS]
     lessons = Lessons(
         Mixture(mixture.sources(divided.train, number)),
         Mixture(mixture.sources(divided.watch, number)),
         {task: [tuple(number[way] for way in said) for said in labels] for task, labels in names.items()},
-        public.descriptions(options.data, tasks, most=WORDINGS),
-        functools.cache(lambda before, words: in_context(base.tokenizer, before, words, DESCRIPTION_TOKENS)),
     )
     told.begin(divided)
     below = states.States(base.encoder.to(options.device), folder)
@@ -120,7 +113,6 @@ def write_card(options: argparse.Namespace, dial: Dial, divided: mixture.Split) 
         "rank": dial.rank,
         "steps": dial.steps,
         "torch": torch.__version__,
-        "wordings of a description, at most": WORDINGS,
         "groups": sorted({task.group for task in divided.train}),
         "tasks": sorted(f"{task.collection}/{task.name}" for task in divided.train),
         "rows": sum(rows(task) for task in divided.train),

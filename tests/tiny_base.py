@@ -19,7 +19,6 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from sartor import settings
 from sartor.assets import catalogue, resolve
 from sartor.nn import lora
-from sartor.nn.branch import CONTEXT
 from sartor.nn.encoder import BertEncoder, EncoderConfig
 
 WORDS = (
@@ -108,7 +107,7 @@ def adapter(made: BertEncoder, seed: int = 0) -> dict[str, torch.Tensor]:
 def anchor(folder: Path, seed: int) -> catalogue.AnchorSpec:
     """Put a random anchor of the tiny base into ``folder``; return what the catalogue says of it."""
     path = folder / "anchor.safetensors"
-    save_file(adapter(encoder(seed), seed) | {CONTEXT: torch.tensor([0.5])}, path)
+    save_file(adapter(encoder(seed), seed), path)
     return catalogue.AnchorSpec(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -1,11 +1,10 @@
-import numpy as np
 import pytest
 import torch
 
 import tiny_base
 from sartor.errors import BundleError
 from sartor.nn import branch, lora
-from sartor.nn.branch import CONTEXT, BranchedEncoder
+from sartor.nn.branch import BranchedEncoder
 
 ENCODER = tiny_base.encoder()
 ADAPTER = tiny_base.adapter(ENCODER)
@@ -34,14 +33,6 @@ def test_the_gradient_reaches_every_part_of_the_adapter():
     adapter = {name: tensor.clone().requires_grad_() for name, tensor in ADAPTER.items()}
     branch.upper_states(ENCODER, adapter, ENCODER(IDS)[1], None).pow(2).sum().backward()
     assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in adapter.values())
-
-
-def test_the_weight_of_names_in_context_is_no_part_of_a_layer():
-    made = BranchedEncoder(ENCODER, ADAPTER | {CONTEXT: torch.tensor([0.5])})
-    assert made.context == pytest.approx(np.exp(0.5))
-    plain = BranchedEncoder(ENCODER, ADAPTER)
-    assert plain.context == 0
-    assert torch.equal(made(IDS, KEEP)[-1], plain(IDS, KEEP)[-1])
 
 
 @pytest.mark.parametrize("names", [[], ["embeddings.word_embeddings.lora_A.weight"]])

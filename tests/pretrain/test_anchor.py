@@ -9,8 +9,6 @@ from safetensors.torch import load_file
 import tiny_base
 from sartor.families.text_classification import TextBase, anchored
 from sartor.nn import lora
-from sartor.nn.branch import CONTEXT
-from sartor.nn.encoder import in_context
 from sartor.pretrain import anchor, mixture, states
 from sartor.pretrain.anchor import Dial, Lessons
 from sartor.pretrain.mixture import Mixture
@@ -44,17 +42,11 @@ def table(tasks):
 
 
 @pytest.fixture(scope="module")
-def lessons(base, tasks, table):
+def lessons(tasks, table):
     number = {text: at for at, text in enumerate(table)}
     one, other = mixture.sources(tasks, number)
     names = {task.name: [(number[label],) for label in KINDS] for task in tasks}
-    names[anchor.YES_NO] = [(number[word],) for word in ("money", "fault")]
-    said = {task.name: ["is this about money or a bug", "say what it is of"] for task in tasks}
-
-    def words(before, name):
-        return in_context(base.tokenizer, before, name, 24)
-
-    return Lessons(Mixture([one]), Mixture([other]), names, said, words)
+    return Lessons(Mixture([one]), Mixture([other]), names)
 
 
 @pytest.fixture
@@ -91,15 +83,14 @@ def test_an_anchor_learns_from_rows_it_is_given_and_only_moves_the_upper_layers(
     best, looks = run(below, lessons, tmp_path / "long", long)
     assert looks[-1].rows < looks[0].rows
     assert looks[-1].watched_rows < 0.9 * _untrained(below, lessons)
-    assert {name.split(".")[2] for name in best if name != CONTEXT} == {"1"}
-    assert best[CONTEXT].shape == (1,)
+    assert {name.split(".")[2] for name in best} == {"1"}
     assert {tensor.dtype for tensor in best.values()} == {torch.float16}
 
 
 def _untrained(below, lessons):
     generator = torch.Generator().manual_seed(0)
     adapter = {n: t for n, t in lora.fresh(below.encoder, 2, generator=generator).items() if ".layer.1." in n}
-    return anchor.watch(below, lessons, adapter, torch.tensor([math.log(4.0), math.log(8.0), math.log(8.0)]), DIAL)[0]
+    return anchor.watch(below, lessons, adapter, torch.tensor([math.log(4.0), math.log(8.0)]), DIAL)[0]
 
 
 def test_a_fresh_anchor_is_the_frozen_last_layer(below, base, table):
@@ -107,7 +98,7 @@ def test_a_fresh_anchor_is_the_frozen_last_layer(below, base, table):
     numbers = np.arange(len(table))[::-1].copy()
     found = below.encode(numbers, adapter)[:, 0]
     last = torch.from_numpy(below.frozen[numbers, states.FROZEN.index("last")].astype(np.float32))
-    assert torch.allclose(found, last, atol=1e-2)  # bfloat16
+    assert torch.allclose(found, last, atol=1e-2)  # bfloat16 in between
 
 
 def test_leave_one_out_is_what_leaving_out_and_solving_again_gives():
@@ -125,36 +116,6 @@ def test_leave_one_out_is_what_leaving_out_and_solving_again_gives():
         head = torch.linalg.solve(gram, (rows - mean).T @ (truth[kept] - truth[kept].mean(0)))
         again = (features[row] - mean) @ head + truth[kept].mean(0)
         assert torch.allclose(found[row], again, atol=1e-8)
-
-
-def test_an_anchor_that_reads_no_description_has_no_weight_for_one(below, lessons, tmp_path):
-    best, _ = run(below, lessons, tmp_path / "deaf", dataclasses.replace(DIAL, described=0.0))
-    assert CONTEXT not in best
-
-
-def test_a_description_is_read_in_training(below, lessons):
-    adapter = {n: t for n, t in tiny_base.adapter(below.encoder).items() if ".layer.1." in n}
-    adapter[CONTEXT] = torch.ones(1)
-    scales, random = torch.zeros(3), np.random.default_rng(0)
-    drawn = (lessons.train.draw(random) for _ in range(100))
-    episode = next(found for found in drawn if found.picked is not None)
-    with_it, without = (
-        anchor.losses(below, lessons, [episode], adapter, scales, np.random.default_rng(0), described=share)
-        for share in (1.0, 0.0)
-    )
-    assert with_it[0] == without[0]
-    assert with_it[1] != without[1]
-
-
-def test_a_question_is_asked_behind_its_description_only(below, lessons):
-    adapter = {n: t for n, t in tiny_base.adapter(below.encoder).items() if ".layer.1." in n}
-    scales, random = torch.zeros(3), np.random.default_rng(0)
-    drawn = (lessons.train.draw(random) for _ in range(100))
-    episode = next(found for found in drawn if found.question is not None)
-    deaf = anchor.losses(below, lessons, [episode], adapter, scales, random)
-    heard = anchor.losses(below, lessons, [episode], adapter | {CONTEXT: torch.zeros(1)}, scales, random)
-    assert deaf[1] == 0
-    assert heard[1] > 0
 
 
 def test_states_are_computed_once(base, table, tmp_path):

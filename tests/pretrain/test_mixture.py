@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,18 +92,6 @@ def test_an_episode_is_a_task_of_its_own(labels, each, seed):
     if found.picked is not None:  # targets are the labels' own, in the order they were picked
         place = dict(zip(whole.rows, whole.targets, strict=True))
         assert [place[text] for text in found.rows] == list(found.picked[found.targets])
-    if found.question is not None:  # half of the rows have the label that is asked for, the others have not
-        place = dict(zip(whole.rows, whole.targets, strict=True))
-        assert [place[text] == found.question for text in found.rows] == [target == 0 for target in found.targets]
-        assert list(found.targets).count(0) == list(found.targets).count(1)
-
-
-def test_some_episodes_ask_for_one_label_and_labels_that_tell_nothing_are_not_asked_for():
-    random = np.random.default_rng(0)
-    drawn = [mixture.episode(source(3, 60), random) for _ in range(400)]
-    assert 0.15 < np.mean([found.question is not None for found in drawn]) < 0.35
-    mute = dataclasses.replace(source(3, 60), labels=("Yes", "1", "no"))
-    assert all(mixture.episode(mute, random).question is None for _ in range(100))
 
 
 def test_an_answer_that_is_no_label_is_left_off():

@@ -2,9 +2,9 @@
 
 The weights are solved in closed form by :mod:`sartor.nn.solve` from the rows and the label names. Where the base has
 an anchor (a LoRA that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
-the frozen ones, and label names are read behind the description as well as alone; without it the head is the *floor*,
-on which nothing was learned. What is stored is one matrix a block, a bias, a temperature and an out-of-scope threshold;
-scores are linear in the features, probabilities their tempered softmax.
+the frozen ones; without it the head is the *floor*, on which nothing was learned. What is stored is one matrix a block,
+a bias, a temperature and an out-of-scope threshold; scores are linear in the features, probabilities their tempered
+softmax. Without a row, label names alone answer, and unlabelled texts say which of them they are too fond of.
 
 Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
 """
@@ -36,15 +36,7 @@ from sartor.errors import AssetError, TaskError
 from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
 from sartor.nn.branch import BranchedEncoder
-from sartor.nn.encoder import (
-    BertEncoder,
-    EncoderConfig,
-    Pooling,
-    encode_in_context,
-    encode_texts,
-    in_context,
-    load_encoder,
-)
+from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
 from sartor.nn.features import TextFeatures
 from sartor.types import BaseRef, Progress, Requirement, Weights, silent
 
@@ -63,9 +55,6 @@ NGRAM_TEXTS = 10
 """Different texts that n-grams take at least."""
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
-
-DESCRIPTION_TOKENS = 64
-"""Of a description, with a label's name behind it, that an anchor reads; what it was trained with."""
 
 UNLABELLED_TRUST = 0.5
 """How much of a label's mean similarity to unlabelled texts is taken off: all of it would make every label as
@@ -209,11 +198,9 @@ class TextClassification(Family[TextFeatures]):
         names, sentences = [plain for plain, _ in said], [framed for _, framed in said]
         plain = self.encode(base, requirement, names)
         framed = self.encode(base, requirement, sentences)
-        said = plain.pooled + framed.pooled
-        if base.branched and base.branched.context and requirement.description:
-            at = len(POOLED)
-            said[:, at] += base.branched.context * _behind_description(base, requirement, names, base.poolings[at])
-        return TextFeatures(features.unit(said), plain.words, plain.characters, plain.cut, plain.texts)
+        return TextFeatures(
+            features.unit(plain.pooled + framed.pooled), plain.words, plain.characters, plain.cut, plain.texts
+        )
 
     @override
     def generate(self, requirement: Requirement, condition: Condition[TextFeatures], *, seed: int) -> Weights:
@@ -290,16 +277,6 @@ def sayings(name: str, description: str, language: str) -> tuple[str, str]:
     """
     plain = readable(name)
     return plain, _TEMPLATES.get(language, _TEMPLATES["en"]).format(description or plain)
-
-
-def _behind_description(
-    base: TextBase, requirement: Requirement, names: Sequence[str], pooling: Pooling
-) -> NDArray[np.float32]:
-    """Return (C, H) label names read behind the task's description, of length one."""
-    before = base.prefix + encodable(requirement.description)
-    said = [in_context(base.tokenizer, before, encodable(name), DESCRIPTION_TOKENS) for name in names]
-    assert base.branched is not None
-    return features.unit(encode_in_context(base.branched, said, pooling))
 
 
 def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:

@@ -14,9 +14,6 @@ from sartor.nn import lora
 from sartor.nn.encoder import BertEncoder, EncoderConfig
 from sartor.types import Weights
 
-CONTEXT = "context.weight"
-"""(1,) log of the weight of label names read behind the task's description, beside names said alone; in anchors that
-learned to read descriptions."""
 _LAYER = "encoder.layer."
 
 
@@ -26,18 +23,14 @@ def first_layer(adapter: Weights) -> int:
     Raises:
         BundleError: if it changes anything but layers.
     """
-    names = low_rank(adapter)
-    places = [name.removeprefix(_LAYER).partition(".")[0] for name in names]
-    if not places or not all(name.startswith(_LAYER) and at.isdigit() for name, at in zip(names, places, strict=True)):
+    places = [name.removeprefix(_LAYER).partition(".")[0] for name in adapter]
+    if not places or not all(
+        name.startswith(_LAYER) and at.isdigit() for name, at in zip(adapter, places, strict=True)
+    ):
         raise BundleError(
             "An adapter beside the frozen encoder must name layers, as encoder.layer.3; this one does not."
         )
     return min(map(int, places))
-
-
-def low_rank(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the adapter without what is no part of a layer."""
-    return {name: tensor for name, tensor in adapter.items() if name != CONTEXT}
 
 
 class BranchedEncoder(nn.Module):
@@ -48,9 +41,7 @@ class BranchedEncoder(nn.Module):
         self.config: EncoderConfig = encoder.config
         self.start = first_layer(adapter)
         self.frozen = encoder
-        self.context = float(adapter[CONTEXT].exp()) if CONTEXT in adapter else 0.0
-        """Weight of label names read behind the task's description; 0 where none is to be read."""
-        adapted = lora.merged(encoder, low_rank(adapter))
+        adapted = lora.merged(encoder, adapter)
         self.upper = nn.ModuleList(list(_layers(adapted))[self.start :])
 
     @override
@@ -77,7 +68,7 @@ def upper_states(
     What training needs: the layers below never change, and their states are computed once for the whole run.
     """
     keep_B11T = None if keep_BT is None else keep_BT[:, None, None, :]
-    for layer in list(_layers(lora.bypassed(encoder, low_rank(adapter))))[first_layer(adapter) :]:
+    for layer in list(_layers(lora.bypassed(encoder, adapter)))[first_layer(adapter) :]:
         states_BTH = layer(states_BTH, keep_B11T)
     return states_BTH
 

@@ -6,9 +6,6 @@ general. Each episode is solved in closed form on the adapted features, every ro
 :mod:`sartor.nn.solve`), so that what is learned is features from which a few rows go far, never a head. Beside it,
 rows are matched with the names of their labels. B starts at zero: step 0 is the frozen base.
 
-Names are read twice: alone, and behind the description of their task, in one of many wordings where there are some;
-so what is learned as well is how a description changes what a name means ("yes" to "Is this about refunds?").
-
 Dimension key:   n: rows of an episode   C: classes   H: hidden width
 """
 
@@ -24,25 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from sartor.families.text_classification import readable
 from sartor.nn import lora
-from sartor.nn.branch import CONTEXT
-from sartor.nn.encoder import InContext
-from sartor.pretrain.mixture import Episode, Ints, Mixture
+from sartor.pretrain.mixture import Episode, Mixture
 from sartor.pretrain.states import States
 
 TARGETS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
-YES_NO = "yes or no"
-"""Where the names of the two answers to a question stand among the names of sources."""
-ANSWERS = ("yes", "no")
-QUESTIONS = (
-    "Is this text about {}? Answer yes or no.",
-    "Decide whether the text is about {} or not.",
-    "{}?",
-    "Does the text have to do with {}? yes or no",
-    "Say yes if the label {} fits, otherwise no.",
-)
-"""What an episode of one class against the rest is asked by."""
 CHECKPOINT, HISTORY, ANCHOR = "checkpoint.safetensors", "history.json", "anchor.safetensors"
 
 
@@ -57,19 +40,17 @@ class Dial:
     rate: float = 5e-4
     decay: float = 0.01
     warm_up: int = 100
-    names: float = 0.3
+    names: float = 0.5
     """Weight of the matching of rows with label names."""
     unnamed: float = 0.2
     """How often an episode's names are left out."""
-    described: float = 0.7
-    """How often the names of an episode are read behind its task's description too; 0 makes an anchor that cannot."""
     every: int = 300
     """Steps between two looks at the tasks to watch."""
     watched: int = 60
     """Episodes of such a look; always the same."""
 
 
-CPU = Dial(steps=1500, episodes=2, rank=16)
+CPU = Dial(steps=1200, episodes=2, rank=16)
 GPU = Dial(steps=20_000, episodes=16, rank=32)
 
 
@@ -86,16 +67,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """The two mixtures, where label names stand in the table of texts, and what there is to say of each task."""
+    """The two mixtures and where label names stand in the table of texts."""
 
     train: Mixture
     watch: Mixture
     names: Mapping[str, Sequence[tuple[int, ...]]]
     """source -> for each label the texts that say its name."""
-    descriptions: Mapping[str, Sequence[str]]
-    """source -> wordings of its description."""
-    words: Callable[[str, str], InContext]
-    """Of a description and a name, read together."""
 
 
 def train(
@@ -134,16 +111,8 @@ class _Run:
             tensor.requires_grad_()
         self.optimiser = torch.optim.AdamW(
             [
-                {
-                    "params": [tensor for name, tensor in adapter.items() if name != CONTEXT],
-                    "lr": dial.rate,
-                    "weight_decay": dial.decay,
-                },
-                {
-                    "params": [scales, *(tensor for name, tensor in adapter.items() if name == CONTEXT)],
-                    "lr": 1e-2,
-                    "weight_decay": 0.0,
-                },
+                {"params": list(adapter.values()), "lr": dial.rate, "weight_decay": dial.decay},
+                {"params": [scales], "lr": 1e-2, "weight_decay": 0.0},
             ],
             betas=(0.9, 0.98),
         )
@@ -159,9 +128,7 @@ class _Run:
         kept = tuple(f"encoder.layer.{layer}." for layer in layers)
         adapter = {name: tensor for name, tensor in fresh.items() if name.startswith(kept)}
         device = next(states.encoder.parameters()).device
-        if dial.described:
-            adapter[CONTEXT] = torch.tensor([math.log(2.0)], device=device)
-        run = cls(adapter, torch.tensor([math.log(4.0), math.log(8.0), math.log(8.0)], device=device), dial)
+        run = cls(adapter, torch.tensor([math.log(4.0), math.log(8.0)], device=device), dial)
         if (folder / CHECKPOINT).exists():
             run._load(folder)
         return run
@@ -173,9 +140,7 @@ class _Run:
         rate = min(self.step / dial.warm_up, 1) * (0.05 + 0.95 * (1 + math.cos(math.pi * self.step / dial.steps)) / 2)
         self.optimiser.param_groups[0]["lr"] = dial.rate * rate
         drawn = [lessons.train.draw(random) for _ in range(dial.episodes)]
-        rows, names = losses(
-            states, lessons, drawn, self.adapter, self.scales, random, unnamed=dial.unnamed, described=dial.described
-        )
+        rows, names = losses(states, lessons, drawn, self.adapter, self.scales, random, dial.unnamed)
         self.optimiser.zero_grad()
         (rows + dial.names * names).backward()
         torch.nn.utils.clip_grad_norm_(self.adapter.values(), 1.0)
@@ -225,7 +190,7 @@ def watch(
     """Return the mean losses of the same episodes every time."""
     random = np.random.default_rng(0)
     found = [
-        torch.stack(losses(states, lessons, [lessons.watch.draw(random)], adapter, scales, random))
+        torch.stack(losses(states, lessons, [lessons.watch.draw(random)], adapter, scales, random, 0.0))
         for _ in range(dial.watched)
     ]
     rows, names = torch.stack(found).mean(dim=0).tolist()
@@ -239,66 +204,29 @@ def losses(
     adapter: Mapping[str, Tensor],
     scales: Tensor,
     random: np.random.Generator,
-    *,
-    unnamed: float = 0.0,
-    described: float = 1.0,
+    unnamed: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean losses of the rows' own heads and of their match with label names; both over log(C).
-
-    ``unnamed`` is how often names are left out; ``described``, how often they are read behind a description too, if
-    the adapter can.
-    """
+    """Return the mean losses of the rows' own heads and of their match with label names; both over log(C)."""
+    said = [
+        np.zeros(0, dtype=np.int64)
+        if episode.picked is None or random.random() < unnamed
+        else np.array([lessons.names[episode.source.name][label] for label in episode.picked]).T.ravel()
+        for episode in episodes
+    ]
+    texts = [np.concatenate([episode.rows, names]) for episode, names in zip(episodes, said, strict=True)]
+    features = states.encode(np.concatenate(texts), adapter).split([len(part) for part in texts])
     of_rows, of_names = scales.new_zeros(()), scales.new_zeros(())
-    for episode in episodes:
-        n, unit = len(episode.rows), len(episodes) * math.log(episode.classes)
-        named = random.random() >= unnamed
-        said = _names(lessons, episode) if named else np.zeros(0, dtype=np.int64)
-        adapted = states.encode(np.concatenate([episode.rows, said]), adapter)
+    for episode, adapted in zip(episodes, features, strict=True):
+        n = len(episode.rows)
         targets = torch.from_numpy(episode.targets).to(adapted.device)
         frozen = torch.from_numpy(states.frozen[episode.rows].astype(np.float32)).to(adapted.device)
         left_out = leave_one_out(_kernel(adapted[:n], frozen, random), targets, episode.classes, _penalty(random))
+        unit = len(episodes) * math.log(episode.classes)
         of_rows = of_rows + functional.cross_entropy(left_out * scales[0].exp(), targets) / unit
-        ways = [*adapted[n:, 0].unflatten(0, (-1, episode.classes))] if len(said) else []
-        if ways and episode.question is None:
-            of_names = of_names + _of_match(adapted[:n, 0], ways, scales[1], targets) / unit
-        before = _description(lessons, episode, random) if named and random.random() < described else None
-        if ways and before is not None and CONTEXT in adapter:
-            behind = states.encode_in([lessons.words(before, name) for name in _words(episode)], adapter)
-            ways.append(adapter[CONTEXT].exp() * behind)
-            of_names = of_names + _of_match(adapted[:n, 0], ways, scales[2], targets) / unit
+        if len(adapted) > n:
+            similarity = match(adapted[:n, 0], adapted[n:, 0], episode.classes)
+            of_names = of_names + functional.cross_entropy(similarity * scales[1].exp(), targets) / unit
     return of_rows, of_names
-
-
-def _of_match(rows_nH: Tensor, ways: Sequence[Tensor], scale: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(match(rows_nH, torch.stack(list(ways))) * scale.exp(), targets)
-
-
-def _names(lessons: Lessons, episode: Episode) -> Ints:
-    """Return the texts that say the labels, way by way; none where they have no name."""
-    source = episode.source
-    if episode.question is not None:
-        ways = [lessons.names[YES_NO][answer] for answer in range(2)]
-    elif episode.picked is not None:
-        ways = [lessons.names[source.name][label] for label in episode.picked]
-    else:
-        return np.zeros(0, dtype=np.int64)
-    return np.array(ways, dtype=np.int64).T.ravel()
-
-
-def _words(episode: Episode) -> list[str]:
-    if episode.question is not None:
-        return list(ANSWERS)
-    assert episode.picked is not None
-    return [readable(episode.source.labels[label]) for label in episode.picked]
-
-
-def _description(lessons: Lessons, episode: Episode, random: np.random.Generator) -> str | None:
-    """Return a wording of what the episode asks, if there is one."""
-    source = episode.source
-    if episode.question is not None:
-        return str(random.choice(QUESTIONS)).format(readable(source.labels[episode.question]))
-    known = lessons.descriptions.get(source.name, ())
-    return str(random.choice(np.array(known, dtype=object))) if known else None
 
 
 def _penalty(random: np.random.Generator) -> float:
@@ -328,7 +256,7 @@ def leave_one_out(kernel_nn: Tensor, targets: Tensor, classes: int, penalty: flo
     return truth - unfitted / freedom[:, None]
 
 
-def match(rows_nH: Tensor, ways_wCH: Tensor) -> Tensor:
-    """Return (n, C) similarity to the names, their mean taken off; each name is said in w ways."""
-    said = functional.normalize(ways_wCH.sum(dim=0), dim=-1)
+def match(rows_nH: Tensor, names: Tensor, classes: int) -> Tensor:
+    """Return (n, C) similarity to the names, their mean taken off; ``names`` (ways * C, H), way by way."""
+    said = functional.normalize(names.unflatten(0, (-1, classes)).sum(dim=0), dim=-1)
     return rows_nH @ (said - said.mean(dim=0)).T

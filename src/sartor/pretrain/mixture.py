@@ -6,7 +6,6 @@ have no name. Groups of sources, not tasks, take turns, for some sources were ma
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,14 +28,6 @@ WHOLE = 0.6
 FEW_LABELS = 6
 MERGED = 0.3
 """How often classes are merged into nameless ones."""
-ASKED = 0.25
-"""How often a task of telling labels is one class against the rest, and the description asks for it: "Is this text
-about NAME?", yes or no. The words of the labels are the same then in a thousand tasks, and only the description says
-what they mean."""
-TELLING = re.compile(
-    r"(?!(?:yes|no|true|false|good|bad|neutral|none|other|same|valid|invalid|correct|incorrect)$)[a-z].{2,}"
-)
-"""A label, in lower case, whose name says what its texts are about."""
 GROUP_ROWS = 6000
 """Rows beyond which a group's turns do not grow; they go with the square root of its rows."""
 
@@ -65,9 +56,7 @@ class Episode:
     """(n,) from 0 to ``classes``."""
     classes: int
     picked: Ints | None
-    """(classes,) places among the source's labels; None when classes were merged, and so have no name of their own."""
-    question: int | None = None
-    """Place of the label that class 0 (yes) has and class 1 (no) has not; None when that is not what is asked."""
+    """(classes,) places among the source's labels; None when classes were merged, and so have no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +144,6 @@ def episode(source: Source, random: np.random.Generator) -> Episode:
     """Return a small task drawn out of a large one, every class with two rows or more."""
     known = usable(source)
     size = int(random.choice(ROWS))
-    telling = [place for place in known if TELLING.match(source.labels[place].lower())]
-    if telling and random.random() < ASKED:
-        return _question(source, int(random.choice(telling)), known, size, random)
     classes = min(len(known), int(random.integers(2, LABELS + 1)), size // 2)
     if len(known) <= FEW_LABELS and random.random() < WHOLE:
         classes = min(len(known), size // 2)
@@ -171,12 +157,3 @@ def episode(source: Source, random: np.random.Generator) -> Episode:
     # every new class has at least one old one
     merged = random.permutation(np.concatenate([np.arange(fewer), random.integers(0, fewer, classes - fewer)]))
     return Episode(source, rows, merged[targets], fewer, None)
-
-
-def _question(source: Source, asked: int, known: Ints, size: int, random: np.random.Generator) -> Episode:
-    """Return one class against rows of all others, half of each."""
-    yes = random.permutation(np.flatnonzero(source.targets == asked))[: size // 2]
-    others = np.flatnonzero((source.targets != asked) & np.isin(source.targets, known))
-    no = random.permutation(others)[: len(yes)]
-    rows = source.rows[np.concatenate([yes, no])]
-    return Episode(source, rows, np.repeat([0, 1], [len(yes), len(no)]), 2, None, asked)

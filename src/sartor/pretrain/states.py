@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from sartor.families.text_classification import POOLED, TextBase
 from sartor.nn import branch
-from sartor.nn.encoder import BertEncoder, InContext, own_tokens, padded, pool
+from sartor.nn.encoder import BertEncoder, padded, pool
 from sartor.types import Progress, silent
 
 MAX_TOKENS = 64
@@ -53,26 +53,13 @@ class States:
             start += len(rows)
             states_nTH, keep_nT = self._padded(texts[rows], longest)
             with _half(states_nTH):
-                found = branch.upper_states(self.encoder, adapter, states_nTH, keep_nT)
-            found = found.float()
+                found = branch.upper_states(self.encoder, adapter, states_nTH, keep_nT).float()
             parts.append(
                 torch.stack([functional.normalize(pool(found, keep_nT, k), dim=-1) for k in ("mean", "max")], 1)
             )
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
         return torch.cat(parts)[torch.from_numpy(back).to(parts[0].device)]
-
-    def encode_in(self, said: Sequence[InContext], adapter: Mapping[str, Tensor]) -> Tensor:
-        """Return (n, H): the mean of the adapted last layer over a name's own tokens, of length one; differentiable."""
-        device = next(self.encoder.parameters()).device
-        start = branch.first_layer(adapter)
-        ids_nT, keep_nT = padded([one.ids for one in said], self.encoder.config.pad_id)
-        own_nT, keep_nT = own_tokens(said).to(device), keep_nT.to(device)
-        with torch.no_grad(), _half(keep_nT):
-            below = self.encoder(ids_nT.to(device), keep_nT)[start]
-        with _half(keep_nT):
-            found = branch.upper_states(self.encoder, adapter, below, keep_nT)
-        return functional.normalize(pool(found.float(), own_nT, "mean"), dim=-1)
 
     def _padded(self, texts: NDArray[np.int64], longest: int) -> tuple[Tensor, Tensor]:
         device = next(self.encoder.parameters()).device
