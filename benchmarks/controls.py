@@ -1,0 +1,293 @@
+"""(h) What the words are worth: wrong descriptions, wrong or missing label names, and a random anchor.
+
+    python -m benchmarks.controls --data DATA --anchors DIR
+    python -m benchmarks.controls --data DATA --anchors DIR --fold 0    # groups of one fold, with its anchor alone
+
+Held-out tasks of the ``report`` side, as in :mod:`benchmarks.heldout` and with the same anchors, at 0 and 4 rows a
+label. Each is generated for again with one thing changed, on the same rows, and judged on the same test rows (the
+first 300):
+
+- ``other description``: that of the next task, of another group · ``gibberish``: words of random letters, as many as
+  there were · ``no description``
+- ``no names``: labels are called "label 1", "label 2" … · ``swapped names``: each label bears the name of the next
+- ``random anchor``: an adapter of the same shape, its values drawn anew with each tensor's own spread
+- ``floor``: the head on the frozen blocks alone
+- ``with unlabelled texts``: nothing wrong, but up to 100 training texts without their labels besides; read at 0 rows
+
+*Questions*: every label of a held-out task whose name says something becomes a task of its own, "Tell whether this
+concerns NAME: yes or no?"; half of the rows have the label. At 0 rows only the description can tell yes from no.
+
+What reads no description (today's generator) ties with itself there, to the digit: that is the line to beat.
+
+The anchor does not depend on the task, so it is the mean of all adapters already, and there is no other task's to
+swap in. Heads of other tasks have other labels.
+
+Dimension key:   N: rows   C: labels
+"""
+
+import re
+import string
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks import heldout
+from benchmarks.common import Run, TextTask, arguments, gap, group_mean, points, read_index, read_tasks, table
+from benchmarks.fewshot import draw, require, targets
+from sartor.evaluate import quality
+from sartor.families.interface import Condition, IntArray
+from sartor.families.text_classification import FAMILY, TextBase, anchored, load_base, readable, without_anchor
+from sartor.nn.features import TextFeatures
+from sartor.pretrain.anchor import ANCHOR
+from sartor.pretrain.public import fold
+from sartor.types import Example, Requirement
+
+SHOTS = (0, 4)
+TEST_ROWS = 300
+UNLABELLED = 100
+RIGHT, RANDOM, FLOOR, TOLD = "right", "random anchor", "floor", "with unlabelled texts"
+ASK = "Tell whether this concerns {}: yes or no?"
+QUESTIONS_A_TASK = 4
+TELLING = re.compile(
+    r"(?!(?:yes|no|true|false|good|bad|neutral|none|other|same|(?:in)?valid|(?:in)?correct)$)[a-z].{2,}"
+)
+"""A label, in lower case, whose name says what its texts are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A task with all that its variants share."""
+
+    task: TextTask
+    requirement: Requirement
+    support: TextFeatures
+    """Of the rows that some draw takes."""
+    support_targets: IntArray
+    draws: Mapping[tuple[int, int], IntArray]
+    """(shots, seed) -> places among ``support``."""
+    test: TextFeatures
+    test_targets: IntArray
+    unlabelled: TextFeatures | None = None
+    """Some training texts."""
+
+
+def main() -> None:
+    options = arguments(
+        __doc__ or "",
+        seeds=2,
+        extend={
+            "--anchors": {"type": Path, "required": True, "help": "folder of the anchors fold0, fold1, fold2"},
+            "--most": {"type": int, "help": "only the first so many tasks, to try the script"},
+            "--fold": {"type": int, "help": "only groups of this fold"},
+            "--side": {"choices": ("dev", "report"), "default": "report", "help": "dev is never quoted"},
+        },
+    )
+    run = Run("controls", options, seeds=range(options.seeds))
+    chosen = heldout.chosen(read_index(options.data), options.side)
+    index = [row for row in chosen if options.fold in (None, fold(row.group))]
+    tasks = read_tasks(options.data, index[: options.most])
+    rows: list[dict[str, Any]] = []
+    questions: list[dict[str, Any]] = []
+    made: dict[int, tuple[TextBase, TextBase]] = {}
+    for at, task in enumerate(tasks, start=1):
+        part = fold(task.group)
+        if part not in made:
+            made[part] = heldout.fold_base(options.anchors, part), randomised(options.anchors / f"fold{part}" / ANCHOR)
+        base, random = made[part]
+        rows += judge(prepare(task, base, run.seeds), base, random, other=_other(tasks, task))
+        for question in ask(task):
+            questions += judge_question(prepare(question, base, run.seeds), base, task)
+        run.say(f"{at}/{len(tasks)} {task.name} ({len(task.labels)} labels)")
+    summary = {"tasks": summarise(rows), "questions": summarise(questions)}
+    for name, found in summary.items():
+        print(to_table(name, found))
+        print()
+    name = "controls" if options.side == "report" else "controls-dev"
+    run.write([*rows, *questions], summary, name=name, base=heldout.BASE, side=options.side)
+
+
+def randomised(path: Path) -> TextBase:
+    """Return the base with an anchor whose values are drawn anew, each tensor with its own mean and spread."""
+    generator = torch.Generator().manual_seed(0)
+    drawn: dict[str, torch.Tensor] = {}
+    for name, tensor in load_file(path).items():
+        values = tensor.float()
+        spread = values.std() if values.numel() > 1 else torch.zeros(())
+        noise = torch.randn(values.shape, generator=generator)
+        drawn[name] = (values.mean() + spread * noise).half()
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(drawn, Path(folder) / ANCHOR)
+        return anchored(load_base(heldout.PLAIN), Path(folder) / ANCHOR, name=heldout.BASE)
+
+
+def prepare(task: TextTask, base: TextBase, seeds: Sequence[int]) -> Trial:
+    """Draw rows and encode them, and the test rows."""
+    taken = {(many, seed): draw(task.train, many, seed) for many in SHOTS for seed in (seeds if many else seeds[:1])}
+    needed = np.unique(np.concatenate([*taken.values(), np.zeros(0, dtype=np.int64)])).astype(np.int64)
+    support = [task.train[row] for row in needed]
+    requirement, test = require(task, base.ref.name), task.test[:TEST_ROWS]
+    return Trial(
+        task,
+        requirement,
+        FAMILY.encode(base, requirement, [row.input for row in support]),
+        targets(task.labels, support),
+        {key: np.searchsorted(needed, rows) for key, rows in taken.items()},
+        FAMILY.encode(base, requirement, [row.input for row in test]),
+        targets(task.labels, test),
+        FAMILY.encode(base, requirement, [row.input for row in some(task.train)]),
+    )
+
+
+def some(rows: Sequence[Example]) -> Sequence[Example]:
+    """Return up to :data:`UNLABELLED` rows at equal distances: files may be sorted by label."""
+    return [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), UNLABELLED)).astype(int)]
+
+
+def judge(trial: Trial, base: TextBase, random: TextBase, *, other: str) -> list[dict[str, Any]]:
+    """Return a row for each number of shots and variant."""
+    need = trial.requirement
+    variants = {RIGHT: need, **dict(described(need, other)), **dict(named(need))}
+    made = [row for name, varied in variants.items() for row in answer(trial, base, name, varied)]
+    inputs = [trial.support.texts, trial.test.texts]
+    support, test = (FAMILY.encode(random, need, texts) for texts in inputs)
+    made += answer(replace(trial, support=support, test=test), random, RANDOM, need)
+    made += answer(trial, base, TOLD, need)
+    return [*made, *answer(trial, base, FLOOR, need)]
+
+
+def judge_question(trial: Trial, base: TextBase, task: TextTask) -> list[dict[str, Any]]:
+    """Return a row for each number of shots and description of a question."""
+    need = trial.requirement
+    asked = next(label for label in task.labels if ASK.format(readable(label)) == need.description)
+    wrong = ASK.format(readable(task.labels[(task.labels.index(asked) + 1) % len(task.labels)]))
+    variants = {
+        RIGHT: need,
+        "other description": replace(need, description=wrong),
+        "no description": replace(need, description=""),
+    }
+    made = [row for name, varied in variants.items() for row in answer(trial, base, name, varied)]
+    return [*made, *answer(trial, base, TOLD, need), *answer(trial, base, FLOOR, need)]
+
+
+def described(need: Requirement, other: str) -> Iterator[tuple[str, Requirement]]:
+    """Yield the requirement under other descriptions."""
+    random = np.random.default_rng(0)
+    letters = list(string.ascii_lowercase)
+    words = ("".join(random.choice(letters, len(word))) for word in need.description.split())
+    yield "other description", replace(need, description=other)
+    yield "gibberish", replace(need, description=" ".join(words))
+    yield "no description", replace(need, description="")
+
+
+def named(need: Requirement) -> Iterator[tuple[str, Requirement]]:
+    """Yield the requirement under other label names."""
+    labels = need.labels
+    mute = tuple(replace(label, name=f"label {at}") for at, label in enumerate(labels, start=1))
+    shifted = tuple(replace(label, name=labels[at - 1].name) for at, label in enumerate(labels))
+    yield "no names", replace(need, labels=mute)
+    yield "swapped names", replace(need, labels=shifted)
+
+
+def answer(trial: Trial, base: TextBase, variant: str, need: Requirement) -> list[dict[str, Any]]:
+    """Return balanced accuracies under a requirement, the mean over draws for each number of shots."""
+    labels = FAMILY.encode_labels(base, need)
+    found: dict[int, list[float]] = {}
+    for (many, seed), rows in trial.draws.items():
+        unlabelled = trial.unlabelled if variant == TOLD else None
+        condition = Condition(labels, trial.support.take(rows), trial.support_targets[rows], unlabelled)
+        if variant == FLOOR:
+            said = without_anchor(need, condition, trial.test, seed)
+        else:
+            weights = FAMILY.generate(need, condition, seed=seed)
+            said = FAMILY.predict(need, weights, trial.test).probabilities
+        found.setdefault(many, []).append(quality.scores(trial.test_targets, said).balanced_accuracy.value)
+    about = {"task": trial.task.name, "group": trial.task.group, "variant": variant}
+    return [
+        {**about, "shots": many, "balanced_accuracy": float(np.mean(values)), "draws": len(values)}
+        for many, values in found.items()
+    ]
+
+
+# --- questions ---------------------------------------------------------------------------------------------
+
+
+def ask(task: TextTask) -> Iterator[TextTask]:
+    """Yield yes-or-no tasks made of the labels of a task, the first few by a fixed shuffle."""
+    random = np.random.default_rng(0)
+    telling = [label for label in task.labels if TELLING.match(label.lower())]
+    enough = [label for label in telling if _count(task.test, label) >= 4 and _count(task.train, label) >= max(SHOTS)]
+    for place in random.permutation(len(enough))[:QUESTIONS_A_TASK]:
+        label = enough[place]
+        yield replace(
+            task,
+            name=f"{task.name}: {label}",
+            description=ASK.format(readable(label)),
+            labels=("yes", "no"),
+            train=_halves(task.train, label, random),
+            test=_halves(task.test, label, random),
+        )
+
+
+def _count(rows: Iterable[Example], label: str) -> int:
+    return sum(row.output == label for row in rows)
+
+
+def _halves(rows: Sequence[Example], label: str, random: np.random.Generator) -> tuple[Example, ...]:
+    """Return rows of the label as yes, and as many of others as no."""
+    yes = [Example(row.input, "yes") for row in rows if row.output == label]
+    no = [Example(row.input, "no") for row in rows if row.output != label]
+    size = min(len(yes), len(no))
+    picked = [[part[at] for at in random.permutation(len(part))[:size]] for part in (yes, no)]
+    return tuple(row for pair in zip(*picked, strict=True) for row in pair)
+
+
+def _other(tasks: Sequence[TextTask], task: TextTask) -> str:
+    """Return the description of the next task of another group."""
+    at = tasks.index(task)
+    return next(one.description for one in (*tasks[at:], *tasks[:at]) if one.group != task.group)
+
+
+# --- what it says ------------------------------------------------------------------------------------------
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return, for each number of shots, the mean of each variant and what the right one is ahead."""
+    found: dict[str, Any] = {"tasks": len({row["task"] for row in rows}), "groups": len({row["group"] for row in rows})}
+    for many in SHOTS:
+        values = {(row["task"], row["variant"]): row["balanced_accuracy"] for row in rows if row["shots"] == many}
+        group_of = {row["task"]: row["group"] for row in rows}
+        names = sorted(group_of)
+        groups = [group_of[name] for name in names]
+        variants = dict.fromkeys(row["variant"] for row in rows)
+        found[str(many)] = {
+            "balanced_accuracy": {
+                variant: group_mean(groups, [values[name, variant] for name in names]) for variant in variants
+            },
+            "right_minus": {
+                variant: group_mean(groups, [values[name, RIGHT] - values[name, variant] for name in names])
+                for variant in variants
+                if variant != RIGHT
+            },
+        }
+    return found
+
+
+def to_table(name: str, summary: Mapping[str, Any]) -> str:
+    """Return means and differences for a person."""
+    lines: list[tuple[object, ...]] = []
+    for many in map(str, SHOTS):
+        for variant, mean in summary[many]["balanced_accuracy"].items():
+            ahead = summary[many]["right_minus"].get(variant)
+            lines.append((many, variant, points(mean.value), gap(ahead) if ahead else ""))
+    title = f"{name}: {summary['tasks']} in {summary['groups']} groups, balanced accuracy"
+    return "\n".join([title, table(("rows a label", "variant", "", "right - it"), lines)])
+
+
+if __name__ == "__main__":
+    main()
