@@ -167,9 +167,9 @@ PLAIN = Rows([Example(f"please look at the invoice number {n} of this month") fo
 def test_unlabelled_rows_are_read_where_there_is_no_other():
     found = understand(Task(ROUTE), name="mails", unlabelled=PLAIN)
     assert len(found.unlabelled) == 30
-    assert notes(found.requirement, "unlabelled") == [
-        "Unlabelled rows: 30 are read, to see which labels the words alone would be too fond of."
-    ]
+    [note] = notes(found.requirement, "unlabelled")
+    assert note.startswith("Unlabelled rows: 30 are read")
+    assert "fair sample" in note
 
 
 def test_of_very_many_unlabelled_rows_some_are_read():

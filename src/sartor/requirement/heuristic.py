@@ -233,7 +233,10 @@ def _unlabelled(task: Task, rows: Rows | None, *, labelled: bool) -> tuple[tuple
         note = f"Only {len(texts)} unlabelled rows: it takes {LEAST_UNLABELLED} to learn from them. They are not read."
         return (), (*rows.notes, Note("unlabelled", note, "warning"))
     read = f"{len(texts):,} of {len(rows.examples):,}" if stride > 1 else f"{len(texts):,}"
-    note = f"Unlabelled rows: {read} are read, to see which labels the words alone would be too fond of."
+    note = (
+        f"Unlabelled rows: {read} are read, to see which labels the words alone would be too fond of. They must be a "
+        "fair sample of what will be asked; without one, leave them out."
+    )
     return texts, (*rows.notes, Note("unlabelled", note))
 
 
