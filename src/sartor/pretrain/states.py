@@ -53,7 +53,9 @@ class States:
             start += len(rows)
             states_nTH, keep_nT = self._padded(texts[rows], longest)
             with _half(states_nTH):
-                found = branch.upper_states(self.encoder, adapter, states_nTH, keep_nT).float()
+                found = branch.upper_states(
+                    self.encoder, adapter, states_nTH, None if bool(keep_nT.all()) else keep_nT
+                ).float()
             parts.append(
                 torch.stack([functional.normalize(pool(found, keep_nT, k), dim=-1) for k in ("mean", "max")], 1)
             )
