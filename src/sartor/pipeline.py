@@ -99,7 +99,7 @@ def make(
         name=slug(task.name or task.description),
         base=base,
         merge_labels=merge_labels,
-        unlabelled=gather_unlabelled(task, unlabelled, progress) if rows is None else None,
+        unlabelled=gather_unlabelled(task, unlabelled, progress),
     )
     need, family = understood.requirement, families.load(understood.requirement.family)
     with clock("load"):

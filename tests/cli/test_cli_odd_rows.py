@@ -325,3 +325,21 @@ def test_an_unlabelled_file_that_cannot_be_used_is_refused(sartor, tmp_path, con
     ran = sartor("generate", ROUTE, "--unlabelled", path)
     assert ran.code == 2
     assert "texts.csv" in ran.err
+
+
+def test_an_unlabelled_file_beside_rows_is_said_not_to_be_read_and_must_be_there(sartor, tmp_path, mails):
+    rows = write_jsonl(tmp_path / "rows.jsonl", mails)
+    told = described(sartor, tmp_path, "Sort mails", "--examples", rows, "--unlabelled", texts(tmp_path, UNLABELLED))
+    assert any("not read" in text for text in notes(told, "unlabelled"))
+    ran = sartor("generate", ROUTE, "--examples", rows, "--unlabelled", tmp_path / "none.csv")
+    assert ran.code == 2
+    assert "none.csv" in ran.err
+
+
+def test_init_takes_the_language_from_unlabelled_rows_as_generate_does(sartor, tmp_path):
+    foreign = texts(tmp_path, ["請求書がまだ届いていません"] * 20)
+    path = tmp_path / "task.yaml"
+    ran = sartor("init", ROUTE, "--unlabelled", foreign, "--out", path, "--json")
+    assert ran.json["requirement"]["language"] == "ja"
+    ran = sartor("generate", path, "--json")
+    assert any("20 are read" in text for text in notes(ran.json, "unlabelled"))

@@ -1,6 +1,5 @@
 """What is particular to text-classification; what holds for every family is in test_conformance."""
 
-import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -176,7 +175,7 @@ def test_labels_are_read_as_words(label, words):
 
 def without_rows(base, need, texts):
     condition = condition_of(base, need, [], [])
-    return dataclasses.replace(condition, unlabelled=FAMILY.encode(base, need, texts) if texts else None)
+    return replace(condition, unlabelled=FAMILY.encode(base, need, texts) if texts else None)
 
 
 def test_without_rows_unlabelled_texts_take_off_half_of_what_a_label_is_liked_in_general(base):
@@ -198,6 +197,6 @@ def test_a_handful_of_unlabelled_texts_is_not_read(base):
 def test_beside_labelled_rows_unlabelled_texts_change_nothing(base):
     need = requirement()
     condition = condition_of(base, need, *rows(12))
-    both = dataclasses.replace(condition, unlabelled=FAMILY.encode(base, need, rows(30, seed=1)[0]))
+    both = replace(condition, unlabelled=FAMILY.encode(base, need, rows(30, seed=1)[0]))
     one, other = (FAMILY.generate(need, given, seed=0) for given in (condition, both))
     assert all(bool((one[name] == other[name]).all()) for name in one)

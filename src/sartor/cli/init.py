@@ -43,7 +43,8 @@ def init(
 
     with console.progress() as progress:
         rows = pipeline.gather(task, examples, progress)
-    need = understand(task, rows, name=slug(task.name or task.description)).requirement
+        plain = pipeline.gather_unlabelled(task, unlabelled, progress)
+    need = understand(task, rows, name=slug(task.name or task.description), unlabelled=plain).requirement
     written = replace(
         task,
         name=need.name,

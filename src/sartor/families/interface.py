@@ -46,6 +46,9 @@ class Base(Protocol):
 
 F = TypeVar("F", bound=Features)
 
+LEAST_UNLABELLED = 10
+"""Rows without a label that it takes to read any: what a generator made of fewer would say too much of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition(Generic[F]):
@@ -58,7 +61,7 @@ class Condition(Generic[F]):
     targets: IntArray
     """(N,) index into the requirement's labels, one for each support row."""
     unlabelled: F | None = None
-    """Of rows without a label; None when there are none. Nothing is ever judged by them."""
+    """Of rows without a label, at least :data:`LEAST_UNLABELLED` or they are not read; nothing is judged by them."""
 
     def take(self, rows: IntArray) -> "Condition[F]":
         """Return the same task with these support rows only."""

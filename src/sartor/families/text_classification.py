@@ -33,7 +33,7 @@ from sartor import settings
 from sartor.assets import catalogue, resolve
 from sartor.data.text import encodable
 from sartor.errors import AssetError, TaskError
-from sartor.families.interface import Condition, Control, Family, FloatArray, Prediction
+from sartor.families.interface import LEAST_UNLABELLED, Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import features, solve
 from sartor.nn.branch import BranchedEncoder
 from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
@@ -59,8 +59,6 @@ OUT_OF_SCOPE_SHARE = 0.05
 UNLABELLED_TRUST = 0.5
 """How much of a label's mean similarity to unlabelled texts is taken off: all of it would make every label as
 frequent as any other. Chosen on development tasks (LOG.md, 2026-11-25)."""
-UNLABELLED_TEXTS = 10
-"""Unlabelled texts that it takes at least; a mean over fewer would say too much of each."""
 
 _TEMPLATES = {"en": "This text is about {}.", "ja": "これは{}についての文です。"}
 
@@ -353,7 +351,7 @@ def _zero_shot(requirement: Requirement, condition: Condition[TextFeatures]) -> 
     """Return the label-name prior alone; unlabelled texts say which labels it is too fond of."""
     n_labels = len(requirement.labels)
     bias = np.zeros(n_labels)
-    if condition.unlabelled is not None and len(condition.unlabelled) >= UNLABELLED_TEXTS:
+    if condition.unlabelled is not None and len(condition.unlabelled) >= LEAST_UNLABELLED:
         bias -= UNLABELLED_TRUST * _similarity(requirement, condition.unlabelled, condition.labels).mean(axis=0)
     return solve.Solution({}, bias, 1.0, np.zeros((0, n_labels)), np.zeros(0, dtype=np.int64), {}, 0.0, 0.0)
 

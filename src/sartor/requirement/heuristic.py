@@ -10,6 +10,7 @@ from sartor.assets import catalogue
 from sartor.data import clean
 from sartor.data.text import encodable
 from sartor.errors import DataError, TaskError
+from sartor.families.interface import LEAST_UNLABELLED
 from sartor.requirement import language as languages
 from sartor.requirement.labels import labels_in
 from sartor.types import Example, Label, Note, Requirement, Rows, Task
@@ -18,7 +19,6 @@ MOST_LABELS = 1000
 MOST_DESCRIPTION = 2000
 """Characters of a description that are kept; the rest is dropped with a note."""
 MOST_UNLABELLED = 1000
-LEAST_UNLABELLED = 10
 _ROWS_FOR_LANGUAGE = 200
 _FEW = 8
 _TOKENS = (64, 128, 256)
@@ -67,9 +67,10 @@ def understand(
     labels, label_notes = _labels(task, labels_in(description), examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     summary = clean.inspect(kept)
-    plain, plain_notes = _unlabelled(task, unlabelled, labelled=bool(kept))
+    plain, plain_notes = _unlabelled(unlabelled, labelled=bool(kept))
     code, why = _language(task, description, labels, [example.input for example in kept] or plain)
-    plain, foreign = _of_language(plain, code)
+    # where the task does not say, the texts have told the language themselves
+    plain, foreign = _of_language(plain, code) if task.language else (plain, ())
     chosen, base_note = _base(base, code)
     max_tokens = _max_tokens(summary.length_p95, code, catalogue.spec(chosen).max_tokens)
     notes = (
@@ -220,13 +221,13 @@ def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
 
 
-def _unlabelled(task: Task, rows: Rows | None, *, labelled: bool) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+def _unlabelled(rows: Rows | None, *, labelled: bool) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """Return the texts to read, and why: beside labelled rows they have made no difference (LOG.md, 2026-11-25)."""
-    if labelled and (rows or task.unlabelled):
-        text = "The unlabelled rows are not read: they help only where there is no labelled row."
-        return (), (Note("unlabelled", text),)
     if rows is None:
         return (), ()
+    if labelled:
+        text = "The unlabelled rows are not read: they help only where there is no labelled row."
+        return (), (Note("unlabelled", text),)
     stride = max(1, math.ceil(len(rows.examples) / MOST_UNLABELLED))
     texts = tuple(example.input for example in rows.examples[::stride])
     if len(texts) < LEAST_UNLABELLED:
@@ -244,7 +245,7 @@ def _of_language(texts: tuple[str, ...], code: str) -> tuple[tuple[str, ...], tu
     """Return the unlabelled texts if they are in the task's language."""
     if not texts:
         return (), ()
-    found, why = languages.detect(texts[:_ROWS_FOR_LANGUAGE])
+    found, why = languages.detect(_sample(texts))
     if found == code:
         return texts, ()
     note = f"The unlabelled rows seem to be in another language ({found}: {why}) than the task ({code}): not used."
@@ -258,8 +259,11 @@ def _language(task: Task, description: str, labels: Sequence[Label], texts: Sequ
     if task.language:
         return languages.checked(task.language), "as the task says"
     # rows are what will be read later; the description only speaks when there are none
-    sample = texts[:: max(1, len(texts) // _ROWS_FOR_LANGUAGE)]
-    return languages.detect(list(sample) or [description, *(label.name for label in labels)])
+    return languages.detect(_sample(texts) or [description, *(label.name for label in labels)])
+
+
+def _sample(texts: Sequence[str]) -> Sequence[str]:
+    return texts[:: max(1, len(texts) // _ROWS_FOR_LANGUAGE)]
 
 
 def _base(asked: str | None, language: str) -> tuple[str, Note]:
