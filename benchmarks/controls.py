@@ -73,7 +73,7 @@ class Trial:
     """(shots, seed) -> places among ``support``."""
     test: TextFeatures
     test_targets: IntArray
-    unlabelled: TextFeatures | None = None
+    unlabelled: TextFeatures
     """Some training texts."""
 
 
@@ -100,9 +100,13 @@ def main() -> None:
         if part not in made:
             made[part] = heldout.fold_base(options.anchors, part), randomised(options.anchors / f"fold{part}" / ANCHOR)
         base, random = made[part]
-        rows += judge(prepare(task, base, run.seeds), base, random, other=_other(tasks, task))
-        for question in ask(task):
-            questions += judge_question(prepare(question, base, run.seeds), base, task)
+        trial = prepare(task, base, run.seeds)
+        need = trial.requirement
+        rows += judge(trial, base, {**described(need, _other(tasks, task)), **garbled(need), **named(need)})
+        rows += judge_random(trial, random)
+        for question, other in ask(task):
+            trial = prepare(question, base, run.seeds)
+            questions += judge(trial, base, described(trial.requirement, other))
         run.say(f"{at}/{len(tasks)} {task.name} ({len(task.labels)} labels)")
     summary = {"tasks": summarise(rows), "questions": summarise(questions)}
     for name, found in summary.items():
@@ -149,49 +153,39 @@ def some(rows: Sequence[Example]) -> Sequence[Example]:
     return [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), UNLABELLED)).astype(int)]
 
 
-def judge(trial: Trial, base: TextBase, random: TextBase, *, other: str) -> list[dict[str, Any]]:
-    """Return a row for each number of shots and variant."""
+def judge(trial: Trial, base: TextBase, variants: Mapping[str, Requirement]) -> list[dict[str, Any]]:
+    """Return a row for each number of shots and variant, those that every task has among them."""
     need = trial.requirement
-    variants = {RIGHT: need, **dict(described(need, other)), **dict(named(need))}
-    made = [row for name, varied in variants.items() for row in answer(trial, base, name, varied)]
-    inputs = [trial.support.texts, trial.test.texts]
-    support, test = (FAMILY.encode(random, need, texts) for texts in inputs)
-    made += answer(replace(trial, support=support, test=test), random, RANDOM, need)
-    made += answer(trial, base, TOLD, need)
-    return [*made, *answer(trial, base, FLOOR, need)]
+    every = {RIGHT: need, **variants, TOLD: need, FLOOR: need}
+    return [row for name, varied in every.items() for row in answer(trial, base, name, varied)]
 
 
-def judge_question(trial: Trial, base: TextBase, task: TextTask) -> list[dict[str, Any]]:
-    """Return a row for each number of shots and description of a question."""
+def judge_random(trial: Trial, random: TextBase) -> list[dict[str, Any]]:
+    """Return a row for each number of shots under the random anchor."""
     need = trial.requirement
-    asked = next(label for label in task.labels if ASK.format(readable(label)) == need.description)
-    wrong = ASK.format(readable(task.labels[(task.labels.index(asked) + 1) % len(task.labels)]))
-    variants = {
-        RIGHT: need,
-        "other description": replace(need, description=wrong),
-        "no description": replace(need, description=""),
-    }
-    made = [row for name, varied in variants.items() for row in answer(trial, base, name, varied)]
-    return [*made, *answer(trial, base, TOLD, need), *answer(trial, base, FLOOR, need)]
+    support, test = (FAMILY.encode(random, need, rows.texts) for rows in (trial.support, trial.test))
+    return answer(replace(trial, support=support, test=test), random, RANDOM, need)
 
 
-def described(need: Requirement, other: str) -> Iterator[tuple[str, Requirement]]:
-    """Yield the requirement under other descriptions."""
+def described(need: Requirement, other: str) -> dict[str, Requirement]:
+    """Return the requirement under another description, and under none."""
+    return {"other description": replace(need, description=other), "no description": replace(need, description="")}
+
+
+def garbled(need: Requirement) -> dict[str, Requirement]:
+    """Return the requirement under words of random letters, as long as those of its description."""
     random = np.random.default_rng(0)
     letters = list(string.ascii_lowercase)
     words = ("".join(random.choice(letters, len(word))) for word in need.description.split())
-    yield "other description", replace(need, description=other)
-    yield "gibberish", replace(need, description=" ".join(words))
-    yield "no description", replace(need, description="")
+    return {"gibberish": replace(need, description=" ".join(words))}
 
 
-def named(need: Requirement) -> Iterator[tuple[str, Requirement]]:
-    """Yield the requirement under other label names."""
+def named(need: Requirement) -> dict[str, Requirement]:
+    """Return the requirement under other label names."""
     labels = need.labels
     mute = tuple(replace(label, name=f"label {at}") for at, label in enumerate(labels, start=1))
     shifted = tuple(replace(label, name=labels[at - 1].name) for at, label in enumerate(labels))
-    yield "no names", replace(need, labels=mute)
-    yield "swapped names", replace(need, labels=shifted)
+    return {"no names": replace(need, labels=mute), "swapped names": replace(need, labels=shifted)}
 
 
 def answer(trial: Trial, base: TextBase, variant: str, need: Requirement) -> list[dict[str, Any]]:
@@ -217,21 +211,27 @@ def answer(trial: Trial, base: TextBase, variant: str, need: Requirement) -> lis
 # --- questions ---------------------------------------------------------------------------------------------
 
 
-def ask(task: TextTask) -> Iterator[TextTask]:
-    """Yield yes-or-no tasks made of the labels of a task, the first few by a fixed shuffle."""
+def ask(task: TextTask) -> Iterator[tuple[TextTask, str]]:
+    """Yield yes-or-no tasks made of a task's labels, each with a question that asks for the next label.
+
+    The first few labels by a fixed shuffle.
+    """
     random = np.random.default_rng(0)
     telling = [label for label in task.labels if TELLING.match(label.lower())]
     enough = [label for label in telling if _count(task.test, label) >= 4 and _count(task.train, label) >= max(SHOTS)]
+    questions = [ASK.format(readable(label)) for label in task.labels]
     for place in random.permutation(len(enough))[:QUESTIONS_A_TASK]:
         label = enough[place]
-        yield replace(
+        at = task.labels.index(label)
+        question = replace(
             task,
             name=f"{task.name}: {label}",
-            description=ASK.format(readable(label)),
+            description=questions[at],
             labels=("yes", "no"),
             train=_halves(task.train, label, random),
             test=_halves(task.test, label, random),
         )
+        yield question, questions[(at + 1) % len(questions)]
 
 
 def _count(rows: Iterable[Example], label: str) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.equal_quality import TITLES, times
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: python -m benchmarks.readme -->", "<!-- /results -->"
@@ -89,7 +91,8 @@ def controls() -> str:
         f"**What the words and the anchor are worth**: {tasks['tasks']} held-out tasks ({tasks['groups']} groups) that "
         "the shipped anchor never saw, with one thing changed, on the same rows. *Questions* are "
         f"{questions['tasks']} yes-or-no tasks made of their labels ({questions['groups']} groups), where without rows "
-        "only the description tells yes from no. No description is read yet, so that wrong ones tie to the digit.",
+        "only the description tells yes from no. No description is read yet, so that wrong ones tie to the digit. "
+        "Differences are Sartor's less the changed one's: unlabelled texts gain what Sartor without them lacks.",
         (
             "instead",
             *("Sartor, 0 rows", "changed", "difference"),
@@ -104,25 +107,18 @@ def equal_quality() -> str:
     """Return the table of seconds to equal quality."""
     found = read("equal-quality")
     summary = found["summary"]
-    titles = {
-        "sartor": "Sartor",
-        "probe": "probe",
-        "lora": "LoRA",
-        "full": "full fine-tuning",
-        "lora-from-anchor": "LoRA from the anchor",
-        "setfit": "SetFit",
-    }
     rows = []
     for maker, told in summary["makers"].items():
-        times = told.get("ratio")
-        bound = "≥ " if times and times["median_is_bound"] else ""
+        ratio = told.get("ratio")
         rows.append(
             (
-                titles[maker],
+                TITLES[maker],
                 points(told["balanced_accuracy"]),
                 f"{told['seconds']:.2f} s",
-                f"{bound}{times['median']:.3g} ({times['least']:.2g} … {times['most']:.3g})" if times else "",
-                f"{times['bounds']} of {times['n']}" if times else "",
+                f"{times(ratio['median'], ratio['median_is_bound'])} ({ratio['least']:.2g} … {ratio['most']:.3g})"
+                if ratio
+                else "",
+                f"{ratio['bounds']} of {ratio['n']}" if ratio else "",
             )
         )
     cold = "; ".join(
@@ -134,7 +130,7 @@ def equal_quality() -> str:
         f"**Seconds to equal quality**: {len(summary['tasks'])} held-out tasks, {len(found['seeds'])} draws of 8 rows "
         "a label, one thread, everything loaded. The ratio is the seconds until the curve is first seen at Sartor's "
         f"accuracy, over Sartor's (encoding and generating). Whole processes: {cold}. "
-        "What the figures leave out stands in the result.",
+        "What the figures leave out stands in the result; the curves are [drawn](docs/equal-quality.svg).",
         ("", "at its end", "seconds to its end", "times Sartor's seconds, median (least … most)", "never there"),
         rows,
         found,

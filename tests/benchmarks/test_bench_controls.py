@@ -26,7 +26,7 @@ def need(description="say what it is"):
 
 
 def test_descriptions_are_another_tasks_letters_or_none():
-    found = dict(controls.described(need(), "count the words"))
+    found = {**controls.described(need(), "count the words"), **controls.garbled(need())}
     assert found["other description"].description == "count the words"
     assert found["no description"].description == ""
     gibberish = found["gibberish"].description
@@ -35,7 +35,7 @@ def test_descriptions_are_another_tasks_letters_or_none():
 
 
 def test_names_are_mute_or_those_of_other_labels():
-    found = dict(controls.named(need()))
+    found = controls.named(need())
     assert [label.name for label in found["no names"].labels] == ["label 1", "label 2", "label 3"]
     swapped = [label.name for label in found["swapped names"].labels]
     assert sorted(swapped) == sorted(WORDS)
@@ -48,8 +48,9 @@ def test_the_other_description_is_of_another_group():
 
 
 def test_a_question_is_half_yes_and_half_no():
-    asked = list(controls.ask(task()))
+    asked = [question for question, _ in controls.ask(task())]
     assert {question.description for question in asked} == {controls.ASK.format(name) for name in WORDS}
+    assert all(question.description != other for question, other in controls.ask(task()))
     for question in asked:
         label = next(name for name in WORDS if name in question.description)
         for rows in (question.train, question.test):
@@ -62,7 +63,10 @@ def test_a_question_is_half_yes_and_half_no():
 @pytest.fixture
 def judged(tiny):
     base = load_base("all-minilm-l6-v2+anchor1")
-    return controls.judge(controls.prepare(task(), base, [0, 1]), base, base, other="count the words")
+    trial = controls.prepare(task(), base, [0, 1])
+    whole = trial.requirement
+    variants = controls.described(whole, "count the words") | controls.garbled(whole) | controls.named(whole)
+    return [*controls.judge(trial, base, variants), *controls.judge_random(trial, base)]
 
 
 def test_every_variant_is_judged_at_every_number_of_shots(judged):
@@ -83,8 +87,9 @@ def test_the_same_adapter_in_the_place_of_the_random_one_is_the_same_model(judge
 
 def test_questions_are_judged(tiny):
     base = load_base("all-minilm-l6-v2+anchor1")
-    [question, *_] = controls.ask(task())
-    rows = controls.judge_question(controls.prepare(question, base, [0]), base, task())
+    [(question, other), *_] = controls.ask(task())
+    trial = controls.prepare(question, base, [0])
+    rows = controls.judge(trial, base, controls.described(trial.requirement, other))
     assert {row["variant"] for row in rows} == {
         *(controls.RIGHT, controls.TOLD, controls.FLOOR, "other description", "no description")
     }
