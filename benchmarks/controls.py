@@ -25,7 +25,6 @@ swap in. Heads of other tasks have other labels.
 Dimension key:   N: rows   C: labels
 """
 
-import re
 import string
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,8 +42,9 @@ from benchmarks.fewshot import draw, require, targets
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, IntArray
 from sartor.families.text_classification import FAMILY, TextBase, anchored, load_base, readable, without_anchor
+from sartor.nn.anchor import ANCHOR
 from sartor.nn.features import TextFeatures
-from sartor.pretrain.anchor import ANCHOR
+from sartor.pretrain.mixture import TELLING
 from sartor.pretrain.public import fold
 from sartor.types import Example, Requirement
 
@@ -54,10 +54,6 @@ UNLABELLED = 100
 RIGHT, RANDOM, FLOOR, TOLD = "right", "random anchor", "floor", "with unlabelled texts"
 ASK = "Tell whether this concerns {}: yes or no?"
 QUESTIONS_A_TASK = 4
-TELLING = re.compile(
-    r"(?!(?:yes|no|true|false|good|bad|neutral|none|other|same|(?:in)?valid|(?:in)?correct)$)[a-z].{2,}"
-)
-"""A label, in lower case, whose name says what its texts are about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 import torch
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import heldout, setfit_heldout, speed
@@ -45,8 +44,8 @@ from sartor.families.text_classification import FAMILY, TextBase, load_base
 from sartor.finetune import Budget, Predict, Tuned, descent, finetune
 from sartor.finetune.interface import Clock
 from sartor.nn import lora
+from sartor.nn.anchor import ANCHOR, read
 from sartor.nn.features import TextFeatures
-from sartor.pretrain.anchor import ANCHOR
 from sartor.pretrain.public import fold
 from sartor.types import Example, Requirement
 
@@ -232,8 +231,8 @@ def bases(task: TextTask, anchors: Path | None) -> tuple[TextBase, TextBase | No
     if anchors is None:
         return plain, None
     part = fold(task.group)
-    adapter = {name: tensor.float() for name, tensor in load_file(anchors / f"fold{part}" / ANCHOR).items()}
-    return heldout.fold_base(anchors, part), replace(plain, encoder=lora.merged(plain.encoder, adapter))
+    rows = read((anchors / f"fold{part}" / ANCHOR).read_bytes()).rows
+    return heldout.fold_base(anchors, part), replace(plain, encoder=lora.merged(plain.encoder, rows))
 
 
 def prepare(task: TextTask, encoder: Encoder, shots: int, seed: int, anchor: TextBase | None = None) -> Trial:

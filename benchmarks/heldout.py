@@ -36,7 +36,7 @@ from benchmarks.common import (
 )
 from benchmarks.fewshot import FLOOR, MODEL, PROBE, Outcome, Shots, differences, over_seeds, prepare, study, to_rows
 from sartor.families.text_classification import TextBase, anchored, load_base
-from sartor.pretrain.anchor import ANCHOR
+from sartor.nn.anchor import ANCHOR
 from sartor.pretrain.public import fold
 from sartor.pretrain.public import side as side
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from sartor import settings
 from sartor.assets import catalogue, resolve
 from sartor.nn import lora
+from sartor.nn.anchor import Anchor, write
 from sartor.nn.encoder import BertEncoder, EncoderConfig
 
 WORDS = (
@@ -107,7 +108,8 @@ def adapter(made: BertEncoder, seed: int = 0) -> dict[str, torch.Tensor]:
 def anchor(folder: Path, seed: int) -> catalogue.AnchorSpec:
     """Put a random anchor of the tiny base into ``folder``; return what the catalogue says of it."""
     path = folder / "anchor.safetensors"
-    save_file(adapter(encoder(seed), seed), path)
+    made = encoder(seed)
+    write(Anchor(adapter(made, seed), adapter(made, seed + 100), torch.tensor(0.5)), path)
     return catalogue.AnchorSpec(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 

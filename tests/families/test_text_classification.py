@@ -200,3 +200,46 @@ def test_beside_labelled_rows_unlabelled_texts_change_nothing(base):
     both = replace(condition, unlabelled=FAMILY.encode(base, need, rows(30, seed=1)[0]))
     one, other = (FAMILY.generate(need, given, seed=0) for given in (condition, both))
     assert all(bool((one[name] == other[name]).all()) for name in one)
+
+
+# --- names behind the description --------------------------------------------------------------------------
+
+
+def described(description, base="all-minilm-l6-v2+anchor1"):
+    return replace(requirement(("yes", "no")), description=description, base=base)
+
+
+def test_a_description_changes_what_names_mean_to_the_anchor_and_to_nothing_else(tiny):
+    base = FAMILY.base(described(""))
+    plain, told, other = (
+        FAMILY.encode_labels(base, described(text)).pooled for text in ("", "is this about my bill", "a broken app")
+    )
+    at = len(text_classification.POOLED)
+    assert np.abs(told[:, at] - plain[:, at]).max() > 1e-2
+    assert np.abs(told[:, at] - other[:, at]).max() > 1e-2
+    rest = np.delete(np.arange(plain.shape[1]), at)
+    np.testing.assert_array_equal(told[:, rest], plain[:, rest])
+    np.testing.assert_allclose(np.linalg.norm(told[:, at], axis=1), 1, atol=1e-5)
+
+
+def test_texts_are_encoded_alike_whatever_the_description(tiny):
+    base = FAMILY.base(described(""))
+    one, other = (FAMILY.encode(base, described(text), ["refund"]).pooled for text in ("", "is this about my bill"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_label_names_are_not_read_as_rows_are(tiny):
+    base = FAMILY.base(described(""))
+    names = FAMILY.encode_labels(base, described("")).pooled
+    rows = FAMILY.encode(base, described(""), ["yes", "no"]).pooled
+    at = len(text_classification.POOLED)
+    as_rows = FAMILY.encode_labels(replace(base, names=base.branched, context=0.0), described("")).pooled
+    assert np.abs(names[:, at] - as_rows[:, at]).max() > 1e-2
+    assert rows.shape == names.shape
+
+
+def test_without_an_anchor_the_description_is_not_read(tiny):
+    need = described("", base="all-minilm-l6-v2")
+    base = FAMILY.base(need)
+    one, other = (FAMILY.encode_labels(base, replace(need, description=text)).pooled for text in ("", "my bill"))
+    np.testing.assert_array_equal(one, other)

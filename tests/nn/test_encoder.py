@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import tiny_base
-from sartor.nn.encoder import Pooling, encode_texts, load_encoder
+from sartor.nn.encoder import Pooling, encode_in_context, encode_texts, in_context, load_encoder, own_tokens
 
 ENCODER, TOKENIZER = tiny_base.encoder(), tiny_base.tokenizer()
 POOLINGS = (Pooling(0), Pooling(1), Pooling(2), Pooling(2, "max"))
@@ -130,3 +130,50 @@ def test_a_loaded_encoder_answers_as_the_one_that_was_saved(tmp_path):
 
 def test_poolings_are_named_by_kind_and_layer():
     assert [pooling.name for pooling in POOLINGS] == ["mean-0", "mean-1", "mean-2", "max-2"]
+
+
+# --- words behind a text -----------------------------------------------------------------------------------
+
+BEFORE = "is this text about my invoice"
+
+
+def test_words_behind_a_text_are_pooled_over_their_own_tokens():
+    said = [in_context(TOKENIZER, BEFORE, words, 32) for words in ("refund money", "bug")]
+    found = encode_in_context(ENCODER, said, Pooling(2))
+    for row, words in enumerate(("refund money", "bug")):
+        whole = TOKENIZER.encode(f"{BEFORE} {words}").ids
+        assert list(said[row].ids) == whole
+        wanted = states_of([whole])[2][0, -1 - len(words.split()) : -1].mean(0)
+        np.testing.assert_allclose(found[row], wanted, atol=1e-5)
+
+
+def test_what_stands_before_changes_what_words_mean():
+    one, other = (
+        encode_in_context(ENCODER, [in_context(TOKENIZER, before, "yes", 32)], Pooling(2))
+        for before in (BEFORE, "hello thanks")
+    )
+    assert np.abs(one - other).max() > 1e-2
+
+
+@given(before=st.integers(0, 60), words=st.integers(0, 60), most=st.integers(4, 48))
+@hypothesis_settings(max_examples=50, deadline=None)
+def test_whatever_is_too_long_the_words_keep_half_and_the_special_tokens_stay(before, words, most):
+    said = in_context(TOKENIZER, "bug " * before, "refund " * words, most)
+    assert len(said.ids) <= most
+    assert (said.ids[0], said.ids[-1]) == (2, CLOSING)
+    start, stop = said.own
+    assert stop - start == min(words, most // 2)
+    assert stop == len(said.ids) - 1
+    assert len(said.ids) == min(before, most - 2 - (stop - start)) + stop - start + 2
+
+
+def test_words_without_a_token_are_pooled_over_all():
+    said = in_context(TOKENIZER, BEFORE, "", 32)
+    assert own_tokens([said]).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 64])
+def test_the_size_of_batches_of_words_does_not_matter(size):
+    said = [in_context(TOKENIZER, BEFORE, words, 32) for words in ("refund money card", "bug", "a")]
+    whole = encode_in_context(ENCODER, said, Pooling(2))
+    np.testing.assert_allclose(encode_in_context(ENCODER, said, Pooling(2), size), whole, atol=1e-5)

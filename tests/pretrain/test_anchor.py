@@ -1,6 +1,5 @@
 import contextlib
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -10,13 +9,16 @@ from safetensors.torch import load_file
 import tiny_base
 from sartor.families.text_classification import TextBase, anchored
 from sartor.nn import lora
+from sartor.nn.anchor import Anchor, write
 from sartor.pretrain import anchor, mixture, states
 from sartor.pretrain.anchor import Dial, Lessons
 from sartor.pretrain.mixture import Mixture
 from sartor.pretrain.public import TextTask
+from sartor.pretrain.run import CHECKPOINT, Pace
 from sartor.types import BaseRef, Example
 
-DIAL = Dial(steps=6, episodes=2, rank=2, warm_up=2, every=3, watched=4)
+PACE = Pace(steps=6, rate=5e-4, warm_up=2, every=3)
+DIAL = Dial(PACE, episodes=2, rank=2, watched=4)
 KINDS = {"money": "refund invoice card pay", "fault": "crash bug error broken", "praise": "great good love thanks"}
 
 
@@ -74,24 +76,18 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(below, lessons, tmp_pat
     with pytest.raises(Cut):
         anchor.train(below, 1, lessons, DIAL, tmp_path / "cut", seed=0, on_look=cut)
     assert len(run(below, lessons, tmp_path / "cut")[1]) == 1  # steps 4 to 6 only
-    whole, resumed = (load_file(tmp_path / name / anchor.CHECKPOINT) for name in ("whole", "cut"))
+    whole, resumed = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "cut"))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_an_anchor_learns_from_rows_it_is_given_and_only_moves_the_upper_layers(below, lessons, tmp_path):
-    long = dataclasses.replace(DIAL, steps=60, every=30, rate=5e-3)
+    long = dataclasses.replace(DIAL, pace=dataclasses.replace(PACE, steps=60, every=30, rate=5e-3))
     best, looks = run(below, lessons, tmp_path / "long", long)
-    assert looks[-1].rows < looks[0].rows
-    assert looks[-1].watched_rows < 0.9 * _untrained(below, lessons)
+    assert looks[-1].learned["rows"] < looks[0].learned["rows"]
+    untrained = anchor.Lesson(below, lessons, DIAL).watch(anchor.begin(below, 1, 2, 0))
+    assert looks[-1].watched["rows"] < 0.9 * float(untrained["rows"])
     assert {name.split(".")[2] for name in best} == {"1"}
-    assert {tensor.dtype for tensor in best.values()} == {torch.float16}
-
-
-def _untrained(below, lessons):
-    generator = torch.Generator().manual_seed(0)
-    adapter = {n: t for n, t in lora.fresh(below.encoder, 2, generator=generator).items() if ".layer.1." in n}
-    return anchor.watch(below, lessons, adapter, torch.tensor([math.log(4.0), math.log(8.0)]), DIAL)[0]
 
 
 def test_a_fresh_anchor_is_the_frozen_last_layer(below, base, table, monkeypatch):
@@ -131,8 +127,8 @@ def test_states_are_computed_once(base, table, tmp_path):
 
 
 def test_what_was_trained_stands_beside_the_base(below, lessons, base, tmp_path):
-    run(below, lessons, tmp_path / "run")
-    made = anchored(base, tmp_path / "run" / anchor.ANCHOR, name="tiny+mine")
+    write(Anchor(run(below, lessons, tmp_path / "run")[0]), tmp_path / "anchor.safetensors")
+    made = anchored(base, tmp_path / "anchor.safetensors", name="tiny+mine")
     assert made.branched is not None
     assert made.ref.sha256 != base.ref.sha256
     assert len(made.poolings) == len(base.poolings) + 2

@@ -52,6 +52,15 @@ def test_every_fold_holds_groups_out_and_the_public_sets_are_held_out_together()
     assert {public.fold(group) for group in public.PUBLIC} == {0}
 
 
+def test_what_is_shipped_never_saw_a_public_benchmark():
+    everything = [
+        *pairs(),
+        *((row(group), task(group, [f"{group} {at}" for at in range(8)])) for group in public.PUBLIC),
+    ]
+    learned = {task.group for task in mixture.split(everything, None).train}
+    assert learned == set(GROUPS)
+
+
 def test_a_copy_is_a_copy_whatever_its_case_and_spaces():
     assert mixture.fingerprint("A  text\n") == mixture.fingerprint("a text")
     assert mixture.fingerprint("a text") != mixture.fingerprint("a test")
@@ -92,6 +101,32 @@ def test_an_episode_is_a_task_of_its_own(labels, each, seed):
     if found.picked is not None:  # targets are the labels' own, in the order they were picked
         place = dict(zip(whole.rows, whole.targets, strict=True))
         assert [place[text] for text in found.rows] == list(found.picked[found.targets])
+
+
+@given(labels=st.integers(2, 40), each=st.integers(2, 30), seed=st.integers(0, 1000))
+def test_a_question_is_one_label_against_the_rest_half_and_half(labels, each, seed):
+    whole = source(labels, labels * each)
+    found = mixture.episode(whole, np.random.default_rng(seed), asked=1.0)
+    assert found.picked is None
+    place = dict(zip(whole.rows, whole.targets, strict=True))
+    assert [place[text] == found.question for text in found.rows] == [target == 0 for target in found.targets]
+    assert list(found.targets).count(0) == list(found.targets).count(1)
+
+
+def test_how_often_one_label_is_asked_for_and_none_that_tells_nothing():
+    random = np.random.default_rng(0)
+    drawn = [mixture.episode(source(3, 60), random, asked=0.25) for _ in range(400)]
+    assert 0.15 < np.mean([found.question is not None for found in drawn]) < 0.35
+    assert all(mixture.episode(source(3, 60), random).question is None for _ in range(100))
+    mute = mixture.replace(source(3, 60), labels=("Yes", "1", "no"))
+    assert all(mixture.episode(mute, random, asked=1.0).question is None for _ in range(100))
+
+
+def test_where_names_are_learned_none_is_merged_away():
+    random = np.random.default_rng(0)
+    drawn = [mixture.episode(source(9, 90), random, merged=share) for share in (0.0, 1.0) for _ in range(50)]
+    assert all(found.picked is not None for found in drawn[:50])
+    assert any(found.picked is None for found in drawn[50:])
 
 
 def test_an_answer_that_is_no_label_is_left_off():

@@ -1,10 +1,11 @@
 """Text in, one of a list of labels out: a linear head on a frozen encoder's layers and on hashed n-grams.
 
 The weights are solved in closed form by :mod:`sartor.nn.solve` from the rows and the label names. Where the base has
-an anchor (a LoRA that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
-the frozen ones; without it the head is the *floor*, on which nothing was learned. What is stored is one matrix a block,
-a bias, a temperature and an out-of-scope threshold; scores are linear in the features, probabilities their tempered
-softmax. Without a row, label names alone answer, and unlabelled texts say which of them they are too fond of.
+an anchor (LoRAs that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
+the frozen ones, and label names are read behind the description as well as alone; without it the head is the *floor*,
+on which nothing was learned. What is stored is one matrix a block, a bias, a temperature and an out-of-scope threshold;
+scores are linear in the features, probabilities their tempered softmax. Without a row, label names and the description
+answer, and unlabelled texts say which of the names they are too fond of.
 
 Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
 """
@@ -25,7 +26,6 @@ import threadpoolctl
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from tokenizers import Tokenizer
 from typing_extensions import override
 
@@ -34,9 +34,19 @@ from sartor.assets import catalogue, resolve
 from sartor.data.text import encodable
 from sartor.errors import AssetError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED, Condition, Control, Family, FloatArray, Prediction
+from sartor.nn import anchor as anchors
 from sartor.nn import features, solve
 from sartor.nn.branch import BranchedEncoder
-from sartor.nn.encoder import BertEncoder, EncoderConfig, Pooling, encode_texts, load_encoder
+from sartor.nn.encoder import (
+    BertEncoder,
+    EncoderConfig,
+    Layered,
+    Pooling,
+    encode_in_context,
+    encode_texts,
+    in_context,
+    load_encoder,
+)
 from sartor.nn.features import TextFeatures
 from sartor.types import BaseRef, Progress, Requirement, Weights, silent
 
@@ -56,6 +66,9 @@ NGRAM_TEXTS = 10
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
 
+DESCRIPTION_TOKENS = 64
+"""Of a description, with a label's name behind it, that is read; what the anchor was trained with."""
+
 UNLABELLED_TRUST = 0.5
 """How much of a label's mean similarity to unlabelled texts is taken off: all of it would make every label as
 frequent as any other. Chosen on development tasks (LOG.md, 2026-11-25)."""
@@ -73,6 +86,10 @@ class TextBase:
     prefix: str
     branched: BranchedEncoder | None = None
     """The encoder with its anchor, if there is one."""
+    names: BranchedEncoder | None = None
+    """The same with the adapter that label names are read by."""
+    context: float = 0.0
+    """Weight of label names read behind the task's description; 0 where the anchor did not learn to read it."""
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
@@ -138,13 +155,23 @@ def anchored(base: TextBase, anchor: Path, *, name: str) -> TextBase:
         raise TaskError(f"The base {base.ref.name!r} has an anchor already. Give the plain base.")
     try:
         content = anchor.read_bytes()
-        adapter = {name: tensor.float() for name, tensor in load_tensors(content).items()}
+        found = anchors.read(content)
     except (OSError, SafetensorError) as error:
         raise AssetError(f"The anchor {anchor.name} cannot be read ({error}). Install Sartor again.") from error
     device = next(base.encoder.parameters()).device
-    branched = BranchedEncoder(base.encoder, {name: tensor.to(device) for name, tensor in adapter.items()})
+
+    def beside(adapter: Weights) -> BranchedEncoder:
+        return BranchedEncoder(base.encoder, {name: tensor.to(device) for name, tensor in adapter.items()})
+
+    branched = beside(found.rows)
     sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
-    return replace(base, ref=BaseRef(name, sha256, base.ref.licence), branched=branched)
+    return replace(
+        base,
+        ref=BaseRef(name, sha256, base.ref.licence),
+        branched=branched,
+        names=beside(found.names) if found.names else branched,
+        context=0.0 if found.context is None else float(found.context.exp()),
+    )
 
 
 def _check_device(device: str) -> None:
@@ -161,7 +188,7 @@ class TextClassification(Family[TextFeatures]):
 
     name: ClassVar[str] = "text-classification"
     summary: ClassVar[str] = "puts a text under one of your labels, and says when none fits"
-    generator: ClassVar[str] = "anchor/1"
+    generator: ClassVar[str] = "anchor/2"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> TextBase:
@@ -171,34 +198,21 @@ class TextClassification(Family[TextFeatures]):
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
-        inputs = [encodable(text) for text in inputs]
-        done = 0
-
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress("encode", done, len(inputs))
-
-        pooled, cut = encode_texts(
-            base.branched or base.encoder,
-            base.tokenizer,
-            [base.prefix + text for text in inputs],
-            base.poolings,
-            max_tokens=requirement.max_tokens,
-            on_rows=on_rows,
-        )
-        words, characters = features.hash_ngrams(inputs)
-        return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+        return _encode(base.branched or base.encoder, base, requirement, inputs, progress)
 
     @override
     def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
         said = [sayings(label.name, label.description, requirement.language) for label in requirement.labels]
         names, sentences = [plain for plain, _ in said], [framed for _, framed in said]
-        plain = self.encode(base, requirement, names)
-        framed = self.encode(base, requirement, sentences)
-        return TextFeatures(
-            features.unit(plain.pooled + framed.pooled), plain.words, plain.characters, plain.cut, plain.texts
-        )
+        encoder = base.names or base.encoder
+        plain = _encode(encoder, base, requirement, names)
+        framed = _encode(encoder, base, requirement, sentences)
+        pooled = plain.pooled + framed.pooled
+        if base.names and base.context and requirement.description:
+            at = len(POOLED)
+            behind = _behind_description(base, base.names, requirement.description, names, base.poolings[at])
+            pooled[:, at] += base.context * behind
+        return TextFeatures(features.unit(pooled), plain.words, plain.characters, plain.cut, plain.texts)
 
     @override
     def generate(self, requirement: Requirement, condition: Condition[TextFeatures], *, seed: int) -> Weights:
@@ -275,6 +289,38 @@ def sayings(name: str, description: str, language: str) -> tuple[str, str]:
     """
     plain = readable(name)
     return plain, _TEMPLATES.get(language, _TEMPLATES["en"]).format(description or plain)
+
+
+def _encode(
+    encoder: Layered, base: TextBase, requirement: Requirement, inputs: Sequence[str], progress: Progress = silent
+) -> TextFeatures:
+    inputs = [encodable(text) for text in inputs]
+    done = 0
+
+    def on_rows(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress("encode", done, len(inputs))
+
+    pooled, cut = encode_texts(
+        encoder,
+        base.tokenizer,
+        [base.prefix + text for text in inputs],
+        base.poolings,
+        max_tokens=requirement.max_tokens,
+        on_rows=on_rows,
+    )
+    words, characters = features.hash_ngrams(inputs)
+    return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+
+
+def _behind_description(
+    base: TextBase, encoder: Layered, description: str, names: Sequence[str], pooling: Pooling
+) -> NDArray[np.float32]:
+    """Return (C, H) label names read behind the task's description, of length one."""
+    before = base.prefix + encodable(description)
+    said = [in_context(base.tokenizer, before, encodable(name), DESCRIPTION_TOKENS) for name in names]
+    return features.unit(encode_in_context(encoder, said, pooling))
 
 
 def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:

@@ -221,6 +221,49 @@ def encode_texts(
     return pooled, cut
 
 
+@dataclass(frozen=True, slots=True)
+class InContext:
+    """A few words behind a text that says what they mean. They are read together; only the words are pooled."""
+
+    ids: tuple[int, ...]
+    own: tuple[int, int]
+    """First token of the words, and the one behind their last."""
+
+
+def in_context(tokenizer: Tokenizer, before: str, words: str, max_tokens: int) -> InContext:
+    """Return ``words`` behind ``before``, which is cut where both are longer than ``max_tokens``; words keep half."""
+    opening, *text, closing = tokenizer.encode(_shorten(before, max_tokens)).ids
+    own = tokenizer.encode(_shorten(words, max_tokens), add_special_tokens=False).ids[: max_tokens // 2]
+    text = text[: max_tokens - 2 - len(own)]
+    start = 1 + len(text)
+    return InContext((opening, *text, *own, closing), (start, start + len(own)))
+
+
+def own_tokens(said: Sequence[InContext]) -> Tensor:
+    """Return (B, T) True for the tokens to pool; all of them where the words have none."""
+    own_BT = torch.zeros((len(said), max(len(one.ids) for one in said)), dtype=torch.bool)
+    for at, one in enumerate(said):
+        start, stop = one.own if one.own[0] < one.own[1] else (0, len(one.ids))
+        own_BT[at, start:stop] = True
+    return own_BT
+
+
+@torch.inference_mode()
+def encode_in_context(
+    encoder: Layered, said: Sequence[InContext], pooling: Pooling, size: int = 64
+) -> NDArray[np.float32]:
+    """Return (len(said), H): the states of the words' own tokens, pooled."""
+    device = next(encoder.parameters()).device
+    found: list[Tensor] = []
+    with _threads(sum(len(one.ids) for one in said)):
+        for start in range(0, len(said), size):
+            part = said[start : start + size]
+            ids_BT, keep_BT = padded([one.ids for one in part], encoder.config.pad_id)
+            states = encoder(ids_BT.to(device), keep_BT.to(device))[pooling.layer]
+            found.append(pool(states, own_tokens(part).to(device), pooling.kind).cpu())
+    return torch.cat(found).numpy()
+
+
 _ONE_THREAD_TOKENS = 128
 
 

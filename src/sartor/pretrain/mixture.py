@@ -6,6 +6,7 @@ have no name. Groups of sources, not tasks, take turns, for some sources were ma
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,11 @@ WHOLE = 0.6
 """How often a task of few classes keeps all of them."""
 FEW_LABELS = 6
 MERGED = 0.3
-"""How often classes are merged into nameless ones."""
+"""How often classes are merged into nameless ones, where names are not what is learned."""
+TELLING = re.compile(
+    r"(?!(?:yes|no|true|false|good|bad|neutral|none|other|same|(?:in)?valid|(?:in)?correct)$)[a-z].{2,}"
+)
+"""A label, in lower case, whose name says what its texts are about."""
 GROUP_ROWS = 6000
 """Rows beyond which a group's turns do not grow; they go with the square root of its rows."""
 
@@ -56,7 +61,9 @@ class Episode:
     """(n,) from 0 to ``classes``."""
     classes: int
     picked: Ints | None
-    """(classes,) places among the source's labels; None when classes were merged, and so have no name."""
+    """(classes,) places among the source's labels; None when classes were merged, and so have no name of their own."""
+    question: int | None = None
+    """Place of the label that class 0 (yes) has and class 1 (no) has not; None when that is not what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,9 @@ def is_candidate(row: IndexRow) -> bool:
 
 
 def split(tasks: Iterable[tuple[IndexRow, TextTask]], held_out: int | None, side: str = "dev") -> Split:
-    """Return what the generator that never sees fold ``held_out`` learns from; None holds out no fold.
+    """Return what the generator that never sees fold ``held_out`` learns from.
+
+    None holds out the groups of the public benchmarks alone, so that what is shipped can be judged by them.
 
     A training row whose text stands in any task of a held-out group is taken off, whatever task it came with.
 
@@ -84,7 +93,11 @@ def split(tasks: Iterable[tuple[IndexRow, TextTask]], held_out: int | None, side
         side: of the tasks to watch.
     """
     pairs = list(tasks)
-    seen = {row.group for row, _ in pairs if row.trainable and public.fold(row.group) != held_out}
+
+    def hidden(group: str) -> bool:
+        return group in public.PUBLIC if held_out is None else public.fold(group) == held_out
+
+    seen = {row.group for row, _ in pairs if row.trainable and not hidden(row.group)}
     unseen = [task for row, task in pairs if row.group not in seen]
     forbidden = {fingerprint(example.input) for task in unseen for example in (*task.train, *task.test)}
     train = tuple(_without(task, forbidden) for row, task in pairs if row.trainable and row.group in seen)
@@ -134,16 +147,28 @@ class Mixture:
         rows = [min(sum(len(source.rows) for source in group), GROUP_ROWS) for group in self.groups.values()]
         self.chances = np.sqrt(rows) / np.sqrt(rows).sum()
 
-    def draw(self, random: np.random.Generator) -> Episode:
-        """Return an episode of a source of a group."""
+    def draw(self, random: np.random.Generator, *, merged: float = MERGED, asked: float = 0.0) -> Episode:
+        """Return an episode of a source of a group; how often of which kind, as in :func:`episode`."""
         group = list(self.groups.values())[random.choice(len(self.groups), p=self.chances)]
-        return episode(group[random.integers(len(group))], random)
+        return episode(group[random.integers(len(group))], random, merged=merged, asked=asked)
 
 
-def episode(source: Source, random: np.random.Generator) -> Episode:
-    """Return a small task drawn out of a large one, every class with two rows or more."""
+def episode(source: Source, random: np.random.Generator, *, merged: float = MERGED, asked: float = 0.0) -> Episode:
+    """Return a small task drawn out of a large one, every class with two rows or more.
+
+    Args:
+        source: the large task.
+        random: what is drawn from.
+        merged: how often four classes or more are merged into nameless ones.
+        asked: how often a task whose labels say what their texts are about becomes a question, "Is this text about
+            NAME?", yes or no. The answers are the same then in a thousand tasks, and only the question says what
+            they mean.
+    """
     known = usable(source)
     size = int(random.choice(ROWS))
+    telling = [place for place in known if TELLING.match(source.labels[place].lower())] if asked else []
+    if telling and random.random() < asked:
+        return _question(source, int(random.choice(telling)), known, size, random)
     classes = min(len(known), int(random.integers(2, LABELS + 1)), size // 2)
     if len(known) <= FEW_LABELS and random.random() < WHOLE:
         classes = min(len(known), size // 2)
@@ -151,9 +176,18 @@ def episode(source: Source, random: np.random.Generator) -> Episode:
     drawn = [random.permutation(np.flatnonzero(source.targets == label))[: max(2, size // classes)] for label in picked]
     rows = source.rows[np.concatenate(drawn)]
     targets = np.repeat(np.arange(classes), [len(part) for part in drawn])
-    if classes < 4 or random.random() >= MERGED:
+    if classes < 4 or random.random() >= merged:
         return Episode(source, rows, targets, classes, picked)
     fewer = int(random.integers(2, classes))
     # every new class has at least one old one
-    merged = random.permutation(np.concatenate([np.arange(fewer), random.integers(0, fewer, classes - fewer)]))
-    return Episode(source, rows, merged[targets], fewer, None)
+    place = random.permutation(np.concatenate([np.arange(fewer), random.integers(0, fewer, classes - fewer)]))
+    return Episode(source, rows, place[targets], fewer, None)
+
+
+def _question(source: Source, asked: int, known: Ints, size: int, random: np.random.Generator) -> Episode:
+    """Return one class against rows of all others, half of each."""
+    yes = random.permutation(np.flatnonzero(source.targets == asked))[: size // 2]
+    others = np.flatnonzero((source.targets != asked) & np.isin(source.targets, known))
+    no = random.permutation(others)[: len(yes)]
+    rows = source.rows[np.concatenate([yes, no])]
+    return Episode(source, rows, np.repeat([0, 1], [len(yes), len(no)]), 2, None, asked)

@@ -6,6 +6,7 @@ Who may be trained on, and who is held out when, is decided here and by groups o
 import csv
 import hashlib
 import json
+import lzma
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,19 @@ def read_task(row: IndexRow, files: Mapping[str, bytes]) -> TextTask:
         train=read_jsonl(files[f"{row.name}/train.jsonl"]),
         test=read_jsonl(files[f"{row.name}/test.jsonl"]),
     )
+
+
+def descriptions(data: Path, tasks: Iterable[TextTask], most: int) -> dict[str, list[str]]:
+    """Return task -> its own description and other wordings, ``most`` in all; the file of wordings may be absent."""
+    found = {task.name: [task.description] for task in tasks if task.description}
+    path = data / "text" / "descriptions.jsonl.xz"
+    if path.exists():
+        with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            for line in file:
+                told = json.loads(line)
+                if told["our_task"] in found:
+                    found[told["our_task"]] += told["descriptions"]
+    return {task: list(dict.fromkeys(texts))[:most] for task, texts in found.items()}
 
 
 def read_archive(path: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from sartor.families.text_classification import POOLED, TextBase
 from sartor.nn import branch
-from sartor.nn.encoder import BertEncoder, padded, pool
+from sartor.nn.encoder import BertEncoder, InContext, own_tokens, padded, pool
 from sartor.types import Progress, silent
 
 MAX_TOKENS = 64
@@ -28,6 +28,7 @@ FROZEN = ("mid", "last", "peak")
 """Blocks of the frozen encoder that an episode's head sees beside the adapted ones."""
 _TOKENS_A_BATCH = 4096
 _TOKENS_A_CHUNK = 1024
+_TEXTS_A_TURN = 2048
 
 
 class States:
@@ -62,6 +63,30 @@ class States:
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
         return torch.cat(parts)[torch.from_numpy(back).to(parts[0].device)]
+
+    def encode_behind(self, said: Sequence[InContext], adapter: Mapping[str, Tensor]) -> Tensor:
+        """Return (n, H): the mean of the adapted last layer over each one's own tokens, of length one; differentiable.
+
+        These are texts of no table, so the layers below are run as well.
+        """
+        device = next(self.encoder.parameters()).device
+        start = branch.first_layer(adapter)
+        ids_nT, keep_nT = padded([one.ids for one in said], self.encoder.config.pad_id)
+        own_nT, keep_nT = own_tokens(said).to(device), keep_nT.to(device)
+        with torch.no_grad(), _half(keep_nT):
+            below_nTH = self.encoder(ids_nT.to(device), keep_nT)[start]
+        with _half(keep_nT):
+            found = branch.upper_states(self.encoder, adapter, below_nTH, keep_nT)
+        return functional.normalize(pool(found.float(), own_nT, "mean"), dim=-1)
+
+    @torch.no_grad()
+    def encode_all(self, texts: NDArray[np.int64], adapter: Mapping[str, Tensor]) -> Tensor:
+        """Return (N, H): the mean of the adapted last layer of these texts, zeros for the others of the table."""
+        device = next(self.encoder.parameters()).device
+        found = torch.zeros((len(self.offsets) - 1, self.states.shape[1]), device=device)
+        for part in np.array_split(texts, max(1, len(texts) // _TEXTS_A_TURN)):
+            found[torch.from_numpy(part).to(device)] = self.encode(part, adapter)[:, 0]
+        return found
 
     def _padded(self, texts: NDArray[np.int64], longest: int) -> tuple[Tensor, Tensor]:
         device = next(self.encoder.parameters()).device

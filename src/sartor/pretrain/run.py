@@ -1,0 +1,154 @@
+"""A run of gradient steps that may be cut off: AdamW, a warm-up, a cosine, looks at what is watched, a checkpoint.
+
+Every step draws from its own seed, so that a run that was cut off ends as one that was not. The last step is what
+counts: the rate has come down by then, and the watched losses, which rise as scores grow surer of themselves, are for
+a person to see (LOG.md has the balanced accuracy by which numbers of steps were chosen).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sartor.nn.anchor import replace_file
+
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
+
+Parameters: TypeAlias = dict[str, Tensor]
+"""Matrices, which decay, and single numbers, which do not and have a rate of their own."""
+Losses: TypeAlias = Mapping[str, Tensor]
+"""Name -> a loss, a number."""
+
+_NUMBERS_RATE = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many steps, and how large they are."""
+
+    steps: int
+    rate: float
+    warm_up: int
+    every: int
+    """Steps between two looks, each of which leaves a checkpoint."""
+    decay: float = 0.01
+
+    def rate_at(self, step: int) -> float:
+        """Return the rate of a step, the first being 1."""
+        cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
+        return self.rate * min(step / self.warm_up, 1) * (0.05 + 0.95 * cosine)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the run stood at a step."""
+
+    step: int
+    learned: dict[str, float]
+    """Means since the last look."""
+    watched: dict[str, float]
+
+
+class Objective(Protocol):
+    """What is learned."""
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Return what each loss counts."""
+        ...
+
+    def learn(self, parameters: Mapping[str, Tensor], random: np.random.Generator) -> Losses:
+        """Return the losses of a step's draw."""
+        ...
+
+    def watch(self, parameters: Mapping[str, Tensor]) -> Losses:
+        """Return the losses on what is not learned from; on the same every time."""
+        ...
+
+
+def descend(
+    objective: Objective,
+    parameters: Parameters,
+    pace: Pace,
+    folder: Path,
+    *,
+    seed: int,
+    on_look: Callable[[Look], None],
+) -> Parameters:
+    """Change the parameters step by step, going on from ``folder`` if a run lies there; return them."""
+    run = _Run(parameters, pace)
+    if (folder / CHECKPOINT).exists():
+        run.load(folder)
+    while run.step < pace.steps:
+        learned = run.learn(objective, pace, seed)
+        if run.step % pace.every == 0 or run.step == pace.steps:
+            with torch.no_grad():
+                watched = {name: float(loss) for name, loss in objective.watch(run.parameters).items()}
+            look = Look(run.step, learned, watched)
+            on_look(look)
+            run.keep(folder, look)
+    return {name: tensor.detach() for name, tensor in run.parameters.items()}
+
+
+class _Run:
+    """What changes from step to step."""
+
+    def __init__(self, parameters: Parameters, pace: Pace) -> None:
+        self.parameters = {name: tensor.clone().requires_grad_() for name, tensor in parameters.items()}
+        self.matrices = [tensor for tensor in self.parameters.values() if tensor.dim() > 1]
+        numbers = [tensor for tensor in self.parameters.values() if tensor.dim() <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": self.matrices, "lr": pace.rate, "weight_decay": pace.decay},
+                {"params": numbers, "lr": _NUMBERS_RATE, "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+        )
+        self.step = 0
+        self.history: list[Look] = []
+        self.recent: list[dict[str, float]] = []
+
+    def learn(self, objective: Objective, pace: Pace, seed: int) -> dict[str, float]:
+        """Take one step; return the mean losses since the last look."""
+        self.step += 1
+        self.optimiser.param_groups[0]["lr"] = pace.rate_at(self.step)
+        losses = objective.learn(self.parameters, np.random.default_rng([seed, self.step]))
+        self.optimiser.zero_grad()
+        torch.stack([objective.weights[name] * loss for name, loss in losses.items()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.matrices, 1.0)
+        self.optimiser.step()
+        self.recent.append({name: float(loss.detach()) for name, loss in losses.items()})
+        return {name: float(np.mean([past[name] for past in self.recent])) for name in losses}
+
+    def keep(self, folder: Path, look: Look) -> None:
+        """Write the checkpoint, whole or not at all."""
+        self.recent = []
+        self.history.append(look)
+        folder.mkdir(parents=True, exist_ok=True)
+        moments = self.optimiser.state_dict()["state"]
+        state = {f"moments.{at}.{key}": value for at, slot in moments.items() for key, value in slot.items()}
+        values = {f"parameters.{name}": tensor.detach() for name, tensor in self.parameters.items()}
+        (folder / HISTORY).write_bytes(msgspec.json.encode(self.history))
+        replace_file(folder / CHECKPOINT, {**state, **values})
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint."""
+        found = load_file(folder / CHECKPOINT)
+        with torch.no_grad():
+            for name, tensor in self.parameters.items():
+                tensor.copy_(found[f"parameters.{name}"])
+        state = self.optimiser.state_dict()
+        for name, tensor in found.items():
+            if name.startswith("moments."):
+                _, at, key = name.split(".")
+                state["state"].setdefault(int(at), {})[key] = tensor
+        self.optimiser.load_state_dict(state)
+        self.history = msgspec.json.decode((folder / HISTORY).read_bytes(), type=list[Look])
+        self.step = self.history[-1].step
