@@ -10,17 +10,17 @@ first 300):
 - ``other description``: that of the next task, of another group · ``gibberish``: words of random letters, as many as
   there were · ``no description``
 - ``no names``: labels are called "label 1", "label 2" … · ``swapped names``: each label bears the name of the next
-- ``random anchor``: an adapter of the same shape, its values drawn anew with each tensor's own spread
+- ``no question read``: yes and no are read as all other names are: what the adapter of questions adds
+- ``random anchor``: adapters of the same shape, their values drawn anew with each tensor's own spread
 - ``floor``: the head on the frozen blocks alone
 - ``with unlabelled texts``: nothing wrong, but up to 100 training texts without their labels besides; read at 0 rows
 
 *Questions*: every label of a held-out task whose name says something becomes a task of its own, "Tell whether this
 concerns NAME: yes or no?"; half of the rows have the label. At 0 rows only the description can tell yes from no.
 
-What reads no description (today's generator) ties with itself there, to the digit: that is the line to beat.
-
-The anchor does not depend on the task, so it is the mean of all adapters already, and there is no other task's to
-swap in. Heads of other tasks have other labels.
+The adapters do not depend on the task, so they are the mean of all adapters already, and there is no other task's to
+swap in. Heads of other tasks have other labels. The description is read where the labels are yes and no, and in no
+other case, where wrong ones tie to the digit.
 
 Dimension key:   N: rows   C: labels
 """
@@ -52,6 +52,7 @@ SHOTS = (0, 4)
 TEST_ROWS = 300
 UNLABELLED = 100
 RIGHT, RANDOM, FLOOR, TOLD = "right", "random anchor", "floor", "with unlabelled texts"
+UNASKED = "no question read"
 ASK = "Tell whether this concerns {}: yes or no?"
 QUESTIONS_A_TASK = 4
 
@@ -153,7 +154,8 @@ def judge(trial: Trial, base: TextBase, variants: Mapping[str, Requirement]) -> 
     """Return a row for each number of shots and variant, those that every task has among them."""
     need = trial.requirement
     every = {RIGHT: need, **variants, TOLD: need, FLOOR: need}
-    return [row for name, varied in every.items() for row in answer(trial, base, name, varied)]
+    found = [row for name, varied in every.items() for row in answer(trial, base, name, varied)]
+    return [*found, *answer(trial, replace(base, questions=None), UNASKED, need)]
 
 
 def judge_random(trial: Trial, random: TextBase) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ Dimension key:   N: rows   C: labels
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from sartor.data.split import few
 from sartor.evaluate import quality
 from sartor.evaluate.compare import paired
 from sartor.families.interface import Condition, FloatArray, IntArray
-from sartor.families.text_classification import FAMILY
+from sartor.families.text_classification import FAMILY, answers_a_question
 from sartor.nn.features import TextFeatures
 from sartor.requirement.heuristic import understand
 from sartor.types import Example, Paired, Requirement, Rows, Scores, Task, Weights
@@ -29,6 +29,8 @@ Shots: TypeAlias = int | str
 MODEL = "model"
 PROBE = "probe"
 FLOOR = "floor"
+ALONE = "anchor"
+"""The floor on the anchor: the same head, and no question is read."""
 WITHOUT_ROWS = ("majority", "label-names", FLOOR)
 """Controls that can answer when there is no row."""
 
@@ -44,6 +46,8 @@ class Encoded:
     test: TextFeatures
     targets: IntArray
     """(N,) of the test rows."""
+    unasked: TextFeatures | None = None
+    """Label names as :data:`ALONE` reads them; None where no question is asked, so that it is the model itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,9 @@ def prepare(task: TextTask, encoder: Encoder) -> Encoded:
         targets=targets(task.labels, task.train),
     )
     test = encoder(requirement, [row.input for row in task.test])
-    return Encoded(task, requirement, condition, test, targets(task.labels, task.test))
+    asked = encoder.base.questions is not None and answers_a_question(task.labels)
+    unasked = FAMILY.encode_labels(replace(encoder.base, questions=None), requirement) if asked else None
+    return Encoded(task, requirement, condition, test, targets(task.labels, task.test), unasked)
 
 
 def targets(labels: Sequence[str], rows: Iterable[Example]) -> IntArray:
@@ -114,6 +120,10 @@ def answer_all(encoded: Encoded, condition: Condition[TextFeatures], seed: int) 
     weights = FAMILY.generate(requirement, condition, seed=seed)
     seconds = time.perf_counter() - start
     answers = {MODEL: FAMILY.predict(requirement, weights, test).probabilities}
+    answers[ALONE] = answers[MODEL]
+    if encoded.unasked is not None:
+        alone = FAMILY.generate(requirement, replace(condition, labels=encoded.unasked), seed=seed)
+        answers[ALONE] = FAMILY.predict(requirement, alone, test).probabilities
     for control in FAMILY.controls(requirement):
         if len(condition.targets) or control.name in WITHOUT_ROWS:
             answers[control.name] = control.answer(requirement, condition, test, seed)

@@ -34,7 +34,19 @@ from benchmarks.common import (
     seed_p_value,
     table,
 )
-from benchmarks.fewshot import FLOOR, MODEL, PROBE, Outcome, Shots, differences, over_seeds, prepare, study, to_rows
+from benchmarks.fewshot import (
+    ALONE,
+    FLOOR,
+    MODEL,
+    PROBE,
+    Outcome,
+    Shots,
+    differences,
+    over_seeds,
+    prepare,
+    study,
+    to_rows,
+)
 from sartor.families.text_classification import TextBase, anchored, load_base
 from sartor.nn.anchor import ANCHOR
 from sartor.pretrain.public import fold
@@ -198,11 +210,13 @@ def to_table(name: str, summary: Mapping[str, Any]) -> str:
     header = (
         "shots",
         "model",
+        "anchor",
         "floor",
         "probe",
         "TF-IDF",
         "names",
         "majority",
+        "model - anchor",
         "model - floor",
         "model - probe",
         "model - TF-IDF",
@@ -216,9 +230,9 @@ def to_table(name: str, summary: Mapping[str, Any]) -> str:
                 shots,
                 *(
                     points(mean[m].value) if m in mean else ""
-                    for m in (MODEL, FLOOR, PROBE, "tfidf", "label-names", "majority")
+                    for m in (MODEL, ALONE, FLOOR, PROBE, "tfidf", "label-names", "majority")
                 ),
-                *(gap(gaps[m]) if m in gaps else "" for m in (FLOOR, PROBE, "tfidf", "label-names")),
+                *(gap(gaps[m]) if m in gaps else "" for m in (ALONE, FLOOR, PROBE, "tfidf", "label-names")),
                 f"{points(beside['groups_better'])}/{points(beside['groups_worse'])}" if beside else "",
                 f"{len(beside['interval_below'])}, {len(beside['below_after_holm'])}" if beside else "",
                 *(points(found["ece"][m].value) if m in mean else "" for m in (MODEL, PROBE)),

@@ -4,7 +4,7 @@
     python -m recipes.text_classification --data DATA --fold none --out DIR/shipped # never sees a public benchmark
 
 Folds 0, 1 and 2 are for the figures on held-out tasks; ``none`` is the one that is shipped. Two stages: ``rows``, the
-adapter that texts are read by, then ``names``, the adapter that label names are read by, behind descriptions too.
+adapter that texts are read by, then ``questions``, the adapter that yes and no are read by, behind a question.
 
 Hardware: two CPU cores, some 5 minutes for the states below (once) and 15 for a run at the ``cpu`` dial; ``--dial gpu``
 is the same code on one GPU. A run that was cut off goes on when the same line is typed again.
@@ -28,20 +28,19 @@ import torch
 
 from sartor.families.text_classification import load_base, sayings
 from sartor.nn.anchor import ANCHOR, write
-from sartor.pretrain import anchor, mixture, names, public, states
+from sartor.pretrain import anchor, mixture, public, questions, states
 from sartor.pretrain.anchor import Lessons
 from sartor.pretrain.mixture import Mixture
 from sartor.pretrain.public import TextTask
 from sartor.pretrain.run import HISTORY, Look
 
-DIALS = {"cpu": (anchor.CPU, names.CPU), "gpu": (anchor.GPU, names.GPU)}
-WORDINGS = 40
-"""Of a description at most."""
+DIALS = {"cpu": (anchor.CPU, questions.CPU), "gpu": (anchor.GPU, questions.GPU)}
+STAGES = ("rows", "questions")
 
 
 def main() -> None:
     options = arguments()
-    for_rows, for_names = DIALS[options.dial]
+    for_rows, for_questions = DIALS[options.dial]
     held_out = None if options.fold == "none" else int(options.fold)
     base = load_base(options.base)
     start = base.encoder.config.layers // 2
@@ -51,26 +50,22 @@ def main() -> None:
 
     # one table of texts for every fold, so that the states below are computed once
     said = {task.name: [sayings(label, "", "en") for label in task.labels] for task in tasks}
-    said[names.YES_NO] = [sayings(answer, "", "en") for answer in names.ANSWERS]
     texts = {row.input for task in tasks for row in (*task.train, *task.test)}
     table = sorted(texts.union(*(ways for labels in said.values() for ways in labels)))
     number = {text: at for at, text in enumerate(table)}
     told = Teller(len(table))
     folder = states.prepare(base, table, start, options.cache, progress=told.encoded)
-    lessons = Lessons(
-        Mixture(mixture.sources(divided.train, number)),
-        Mixture(mixture.sources(divided.watch, number)),
-        {task: [tuple(number[way] for way in ways) for ways in labels] for task, labels in said.items()},
-    )
-    wordings = names.wordings(base.tokenizer, public.descriptions(options.data, tasks, most=WORDINGS))
+    learn, watch = (Mixture(mixture.sources(part, number)) for part in (divided.train, divided.watch))
+    names = {task: [tuple(number[way] for way in ways) for ways in labels] for task, labels in said.items()}
     told.begin(divided)
     below = states.States(base.encoder.to(options.device), folder)
     told.stage("rows")
-    rows = anchor.train(below, start, lessons, for_rows, options.out / "rows", seed=options.seed, on_look=told.look)
-    told.stage("names")
-    learned = names.train(
-        below, lessons, wordings, rows, for_names, options.out / "names", seed=options.seed, on_look=told.look
-    )
+    rows_folder, questions_folder = (options.out / stage for stage in STAGES)
+    lessons = Lessons(learn, watch, names)
+    rows = anchor.train(below, start, lessons, for_rows, rows_folder, seed=options.seed, on_look=told.look)
+    told.stage("questions")
+    asked = questions.lessons(learn, watch, base.tokenizer)
+    learned = questions.train(below, asked, rows, for_questions, questions_folder, seed=options.seed, on_look=told.look)
     write(learned, options.out / ANCHOR)
     write_card(options, divided)
     draw(options.out)
@@ -124,15 +119,14 @@ class Teller:
 
 
 def write_card(options: argparse.Namespace, divided: mixture.Split) -> None:
-    for_rows, for_names = DIALS[options.dial]
+    for_rows, for_questions = DIALS[options.dial]
     card = {
         "made by": "python -m recipes.text_classification --data DATA --out DIR "
         f"--fold {options.fold} --dial {options.dial} --seed {options.seed}",
         "base": options.base,
         "sha256": hashlib.sha256((options.out / ANCHOR).read_bytes()).hexdigest(),
         "rank": for_rows.rank,
-        "steps": {"rows": for_rows.pace.steps, "names": for_names.pace.steps},
-        "wordings of a description, at most": WORDINGS,
+        "steps": {"rows": for_rows.pace.steps, "questions": for_questions.pace.steps},
         "torch": torch.__version__,
         "groups": sorted({task.group for task in divided.train}),
         "tasks": sorted(f"{task.collection}/{task.name}" for task in divided.train),
@@ -156,14 +150,13 @@ def draw(folder: Path) -> None:
         print("No picture of the run: install sartor[bench] for one.")
         return
     figure, axes_of = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    for axes, stage in zip(axes_of, ("rows", "names"), strict=True):
+    for axes, stage in zip(axes_of, STAGES, strict=True):
         history = json.loads((folder / stage / HISTORY).read_text())
         steps = [look["step"] for look in history]
-        for field, colour in (("rows", "tab:blue"), ("names", "tab:orange")):
-            if field in history[0]["learned"]:
-                for kind, alpha in (("learned", 0.4), ("watched", 1.0)):
-                    losses = [look[kind][field] for look in history]
-                    axes.plot(steps, losses, color=colour, alpha=alpha, label=f"{field}, {kind}")
+        for field, colour in zip(history[0]["learned"], ("tab:blue", "tab:orange"), strict=False):
+            for kind, alpha in (("learned", 0.4), ("watched", 1.0)):
+                losses = [look[kind][field] for look in history]
+                axes.plot(steps, losses, color=colour, alpha=alpha, label=f"{field}, {kind}")
         axes.set(xlabel="step", title=f"stage: {stage}")
         axes.legend()
     axes_of[0].set(ylabel="cross-entropy / log(classes)")

@@ -109,7 +109,7 @@ def anchor(folder: Path, seed: int) -> catalogue.AnchorSpec:
     """Put a random anchor of the tiny base into ``folder``; return what the catalogue says of it."""
     path = folder / "anchor.safetensors"
     made = encoder(seed)
-    write(Anchor(adapter(made, seed), adapter(made, seed + 100), torch.tensor(0.5)), path)
+    write(Anchor(adapter(made, seed), adapter(made, seed + 100)), path)
     return catalogue.AnchorSpec(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -73,7 +73,7 @@ def test_every_variant_is_judged_at_every_number_of_shots(judged):
     variants = dict.fromkeys(row["variant"] for row in judged)
     assert set(variants) == {
         *(controls.RIGHT, controls.RANDOM, controls.FLOOR, controls.TOLD),
-        *("other description", "gibberish", "no description", "no names", "swapped names"),
+        *("other description", "gibberish", "no description", "no names", "swapped names", controls.UNASKED),
     }
     assert len(judged) == len(variants) * len(controls.SHOTS)
     assert {row["draws"] for row in judged if row["shots"] == 0} == {1}
@@ -91,7 +91,7 @@ def test_questions_are_judged(tiny):
     trial = controls.prepare(question, base, [0])
     rows = controls.judge(trial, base, controls.described(trial.requirement, other))
     assert {row["variant"] for row in rows} == {
-        *(controls.RIGHT, controls.TOLD, controls.FLOOR, "other description", "no description")
+        *(controls.RIGHT, controls.TOLD, controls.FLOOR, "other description", "no description", controls.UNASKED)
     }
     floor = [row["balanced_accuracy"] for row in rows if row["variant"] == controls.FLOOR and row["shots"] == 0]
     assert np.isfinite(floor).all()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benchmarks.common import Encoder, IndexRow, TextTask
@@ -56,8 +58,8 @@ def test_texts_are_encoded_once(encoded, task, tmp_path, monkeypatch):
 def test_the_model_and_every_control_answer_the_same_rows(encoded):
     outcomes = fewshot.study(encoded, (0, 2, "all"), seeds=(0, 1))
     makers = {shots: [o.maker for o in outcomes if o.shots == shots and o.seed == 0] for shots in (0, 2, "all")}
-    assert makers[0] == ["model", "majority", "label-names"]
-    assert makers[2] == makers["all"] == ["model", "majority", "tfidf", "label-names", "probe"]
+    assert makers[0] == ["model", "anchor", "majority", "label-names"]
+    assert makers[2] == makers["all"] == ["model", "anchor", "majority", "tfidf", "label-names", "probe"]
     assert {o.seed for o in outcomes if o.shots == 2} == {0, 1}
     assert {o.seed for o in outcomes if o.shots in (0, "all")} == {0}
     assert all(o.scores.n == 6 for o in outcomes)
@@ -66,6 +68,18 @@ def test_the_model_and_every_control_answer_the_same_rows(encoded):
     assert [row["head"] for row in rows] == ["zero-shot", "ridge", "ridge"]
     assert len(rows[1]["minus_probe"]) == 2
     assert "minus_probe" not in rows[0]
+
+
+def test_where_there_is_an_anchor_it_is_judged_left_off_and_asked_nothing(tiny, task, tmp_path):
+    anchored = Encoder(load_base("all-minilm-l6-v2+anchor1"), tmp_path / "features")
+    answers = {"billing": "yes", "bug": "no"}
+    rows = tuple(Example(row.input, answers[row.output]) for row in task.train if row.output in answers)
+    asked = replace(task, labels=("yes", "no"), description="Is it about a bill?", train=rows, test=rows)
+    for judged, alike in ((task, True), (asked, False)):
+        encoded = fewshot.prepare(judged, anchored)
+        found = {outcome.maker: outcome.scores for outcome in fewshot.study(encoded, (0,), seeds=(0,))}
+        assert list(found) == ["model", fewshot.ALONE, fewshot.FLOOR, "majority", "label-names"]
+        assert (found["model"].log_loss == found[fewshot.ALONE].log_loss) is alike
 
 
 def test_differences_are_paired_by_seed():

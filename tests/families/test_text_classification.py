@@ -202,18 +202,20 @@ def test_beside_labelled_rows_unlabelled_texts_change_nothing(base):
     assert all(bool((one[name] == other[name]).all()) for name in one)
 
 
-# --- names behind the description --------------------------------------------------------------------------
+# --- answers behind the question ---------------------------------------------------------------------------
 
 
-def described(description, base="all-minilm-l6-v2+anchor1"):
-    return replace(requirement(("yes", "no")), description=description, base=base)
+def asked(description, labels=("yes", "no"), base="all-minilm-l6-v2+anchor1"):
+    return replace(requirement(labels), description=description, base=base)
 
 
-def test_a_description_changes_what_names_mean_to_the_anchor_and_to_nothing_else(tiny):
-    base = FAMILY.base(described(""))
-    plain, told, other = (
-        FAMILY.encode_labels(base, described(text)).pooled for text in ("", "is this about my bill", "a broken app")
-    )
+def labels_of(need, base=None):
+    return FAMILY.encode_labels(base or FAMILY.base(need), need).pooled
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("No", "Yes")])
+def test_a_question_changes_what_yes_and_no_mean_to_the_anchor_and_to_nothing_else(tiny, labels):
+    plain, told, other = (labels_of(asked(text, labels)) for text in ("", "is this about my bill", "a broken app"))
     at = len(text_classification.POOLED)
     assert np.abs(told[:, at] - plain[:, at]).max() > 1e-2
     assert np.abs(told[:, at] - other[:, at]).max() > 1e-2
@@ -222,24 +224,29 @@ def test_a_description_changes_what_names_mean_to_the_anchor_and_to_nothing_else
     np.testing.assert_allclose(np.linalg.norm(told[:, at], axis=1), 1, atol=1e-5)
 
 
-def test_texts_are_encoded_alike_whatever_the_description(tiny):
-    base = FAMILY.base(described(""))
-    one, other = (FAMILY.encode(base, described(text), ["refund"]).pooled for text in ("", "is this about my bill"))
-    np.testing.assert_array_equal(one, other)
-
-
-def test_label_names_are_not_read_as_rows_are(tiny):
-    base = FAMILY.base(described(""))
-    names = FAMILY.encode_labels(base, described("")).pooled
-    rows = FAMILY.encode(base, described(""), ["yes", "no"]).pooled
+def test_answers_follow_their_labels_whatever_their_order_and_case(tiny):
+    one, other = (labels_of(asked("is this about my bill", labels)) for labels in (("yes", "no"), (" NO", "Yes ")))
     at = len(text_classification.POOLED)
-    as_rows = FAMILY.encode_labels(replace(base, names=base.branched, context=0.0), described("")).pooled
-    assert np.abs(names[:, at] - as_rows[:, at]).max() > 1e-2
-    assert rows.shape == names.shape
+    np.testing.assert_allclose(one[:, at], other[::-1, at], atol=1e-6)
 
 
-def test_without_an_anchor_the_description_is_not_read(tiny):
-    need = described("", base="all-minilm-l6-v2")
-    base = FAMILY.base(need)
-    one, other = (FAMILY.encode_labels(base, replace(need, description=text)).pooled for text in ("", "my bill"))
+def test_texts_are_encoded_alike_whatever_the_description(tiny):
+    base = FAMILY.base(asked(""))
+    one, other = (FAMILY.encode(base, asked(text), ["refund"]).pooled for text in ("", "is this about my bill"))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("labels", [("refund", "no"), ("yes", "no", "other"), ("true", "false")])
+def test_labels_that_are_no_answers_are_read_without_the_description(tiny, labels):
+    np.testing.assert_array_equal(labels_of(asked("", labels)), labels_of(asked("is this about my bill", labels)))
+
+
+def test_without_an_anchor_no_question_is_read(tiny):
+    one, other = (labels_of(asked(text, base="all-minilm-l6-v2")) for text in ("", "is this about my bill"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_an_anchor_that_was_taught_no_question_reads_none(tiny):
+    need = asked("is this about my bill")
+    deaf = replace(FAMILY.base(need), questions=None)
+    np.testing.assert_array_equal(labels_of(need, deaf), labels_of(replace(need, description=""), deaf))

@@ -11,16 +11,15 @@ ADAPTER = tiny_base.adapter(tiny_base.encoder())
 
 @pytest.mark.parametrize(
     "made",
-    [Anchor(ADAPTER), Anchor(ADAPTER, tiny_base.adapter(tiny_base.encoder(), 1), torch.tensor(0.5))],
-    ids=["rows alone", "names too"],
+    [Anchor(ADAPTER), Anchor(ADAPTER, tiny_base.adapter(tiny_base.encoder(), 1))],
+    ids=["rows alone", "questions too"],
 )
 def test_what_was_written_is_read_again_as_float16_holds_it(made, tmp_path):
     anchor.write(made, tmp_path / anchor.ANCHOR)
     found = anchor.read((tmp_path / anchor.ANCHOR).read_bytes())
-    for wanted, read in ((made.rows, found.rows), (made.names, found.names)):
+    for wanted, read in ((made.rows, found.rows), (made.questions, found.questions)):
         assert wanted.keys() == read.keys()
         assert all(torch.equal(wanted[name].half().float(), read[name]) for name in wanted)
-    assert found.context == made.context
     assert [path.name for path in tmp_path.iterdir()] == [anchor.ANCHOR]
 
 

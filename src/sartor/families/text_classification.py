@@ -2,10 +2,10 @@
 
 The weights are solved in closed form by :mod:`sartor.nn.solve` from the rows and the label names. Where the base has
 an anchor (LoRAs that ``recipes/text_classification.py`` learned over many tasks), the adapted last layer stands beside
-the frozen ones, and label names are read behind the description as well as alone; without it the head is the *floor*,
-on which nothing was learned. What is stored is one matrix a block, a bias, a temperature and an out-of-scope threshold;
-scores are linear in the features, probabilities their tempered softmax. Without a row, label names and the description
-answer, and unlabelled texts say which of the names they are too fond of.
+the frozen ones, and yes and no are read behind the question that the description asks; without it the head is the
+*floor*, on which nothing was learned. What is stored is one matrix a block, a bias, a temperature and an out-of-scope
+threshold; scores are linear in the features, probabilities their tempered softmax. Without a row, label names (or the
+question) alone answer, and unlabelled texts say which of them they are too fond of.
 
 Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: buckets
 """
@@ -67,7 +67,7 @@ OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own rows, unseen by the head, that the out-of-scope threshold turns away."""
 
 DESCRIPTION_TOKENS = 64
-"""Of a description, with a label's name behind it, that is read; what the anchor was trained with."""
+"""Of a question with its answer behind it; what the anchor was trained with."""
 
 UNLABELLED_TRUST = 0.5
 """How much of a label's mean similarity to unlabelled texts is taken off: all of it would make every label as
@@ -86,10 +86,8 @@ class TextBase:
     prefix: str
     branched: BranchedEncoder | None = None
     """The encoder with its anchor, if there is one."""
-    names: BranchedEncoder | None = None
-    """The same with the adapter that label names are read by."""
-    context: float = 0.0
-    """Weight of label names read behind the task's description; 0 where the anchor did not learn to read it."""
+    questions: BranchedEncoder | None = None
+    """The same with the adapter that the answers to a question are read by, if the anchor has one."""
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
@@ -163,14 +161,12 @@ def anchored(base: TextBase, anchor: Path, *, name: str) -> TextBase:
     def beside(adapter: Weights) -> BranchedEncoder:
         return BranchedEncoder(base.encoder, {name: tensor.to(device) for name, tensor in adapter.items()})
 
-    branched = beside(found.rows)
     sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
     return replace(
         base,
         ref=BaseRef(name, sha256, base.ref.licence),
-        branched=branched,
-        names=beside(found.names) if found.names else branched,
-        context=0.0 if found.context is None else float(found.context.exp()),
+        branched=beside(found.rows),
+        questions=beside(found.questions) if found.questions else None,
     )
 
 
@@ -198,20 +194,35 @@ class TextClassification(Family[TextFeatures]):
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
-        return _encode(base.branched or base.encoder, base, requirement, inputs, progress)
+        inputs = [encodable(text) for text in inputs]
+        done = 0
+
+        def on_rows(rows: int) -> None:
+            nonlocal done
+            done += rows
+            progress("encode", done, len(inputs))
+
+        pooled, cut = encode_texts(
+            base.branched or base.encoder,
+            base.tokenizer,
+            [base.prefix + text for text in inputs],
+            base.poolings,
+            max_tokens=requirement.max_tokens,
+            on_rows=on_rows,
+        )
+        words, characters = features.hash_ngrams(inputs)
+        return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
 
     @override
     def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
         said = [sayings(label.name, label.description, requirement.language) for label in requirement.labels]
         names, sentences = [plain for plain, _ in said], [framed for _, framed in said]
-        encoder = base.names or base.encoder
-        plain = _encode(encoder, base, requirement, names)
-        framed = _encode(encoder, base, requirement, sentences)
+        plain = self.encode(base, requirement, names)
+        framed = self.encode(base, requirement, sentences)
         pooled = plain.pooled + framed.pooled
-        if base.names and base.context and requirement.description:
+        if base.questions and requirement.description and answers_a_question(names):
             at = len(POOLED)
-            behind = _behind_description(base, base.names, requirement.description, names, base.poolings[at])
-            pooled[:, at] += base.context * behind
+            pooled[:, at] = _answers(base, base.questions, requirement.description, names, base.poolings[at])
         return TextFeatures(features.unit(pooled), plain.words, plain.characters, plain.cut, plain.texts)
 
     @override
@@ -291,36 +302,22 @@ def sayings(name: str, description: str, language: str) -> tuple[str, str]:
     return plain, _TEMPLATES.get(language, _TEMPLATES["en"]).format(description or plain)
 
 
-def _encode(
-    encoder: Layered, base: TextBase, requirement: Requirement, inputs: Sequence[str], progress: Progress = silent
-) -> TextFeatures:
-    inputs = [encodable(text) for text in inputs]
-    done = 0
+def answers_a_question(labels: Sequence[str]) -> bool:
+    """Return whether labels say nothing themselves, but answer what the description asks.
 
-    def on_rows(rows: int) -> None:
-        nonlocal done
-        done += rows
-        progress("encode", done, len(inputs))
-
-    pooled, cut = encode_texts(
-        encoder,
-        base.tokenizer,
-        [base.prefix + text for text in inputs],
-        base.poolings,
-        max_tokens=requirement.max_tokens,
-        on_rows=on_rows,
-    )
-    words, characters = features.hash_ngrams(inputs)
-    return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+    >>> answers_a_question(["No", "Yes"]), answers_a_question(["spam", "no"])
+    (True, False)
+    """
+    return sorted(label.strip().casefold() for label in labels) == ["no", "yes"]
 
 
-def _behind_description(
-    base: TextBase, encoder: Layered, description: str, names: Sequence[str], pooling: Pooling
+def _answers(
+    base: TextBase, encoder: Layered, question: str, answers: Sequence[str], pooling: Pooling
 ) -> NDArray[np.float32]:
-    """Return (C, H) label names read behind the task's description, of length one."""
-    before = base.prefix + encodable(description)
-    said = [in_context(base.tokenizer, before, encodable(name), DESCRIPTION_TOKENS) for name in names]
-    return features.unit(encode_in_context(encoder, said, pooling))
+    """Return (C, H) answers read behind the question."""
+    before = base.prefix + encodable(question)
+    said = [in_context(base.tokenizer, before, answer.strip().casefold(), DESCRIPTION_TOKENS) for answer in answers]
+    return encode_in_context(encoder, said, pooling)
 
 
 def _canonical_order(condition: Condition[TextFeatures]) -> NDArray[np.int64]:

@@ -1,8 +1,7 @@
 """What a recipe learned over many tasks and stands beside a frozen encoder: adapters, in one file of safetensors.
 
-``encoder.layer.3.….lora_A`` and the like are the adapter of rows. Names of labels are read by one of their own, under
-``names.``, or by that of rows where there is none (anchor 1). ``names.context`` is there if it was learned to read
-names behind the description of their task.
+``encoder.layer.3.….lora_A`` and the like are the adapter that texts are read by; those under ``questions.``, if there
+are any, read the answers to a question.
 """
 
 from collections.abc import Mapping
@@ -16,8 +15,7 @@ from sartor.types import Weights
 
 ANCHOR = "anchor.safetensors"
 """What a recipe calls the file."""
-NAMES = "names."
-CONTEXT = "context"
+QUESTIONS = "questions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +23,8 @@ class Anchor:
     """Adapters in float32."""
 
     rows: Weights
-    names: Weights = field(default_factory=dict[str, Tensor])
-    """Of label names; empty where they are read as rows are."""
-    context: Tensor | None = None
-    """Log of the weight of a name read behind the description, beside its being said alone in two ways."""
+    questions: Weights = field(default_factory=dict[str, Tensor])
+    """Of yes and no behind a question; empty where the anchor did not learn to read one (anchor 1)."""
 
 
 def read(content: bytes) -> Anchor:
@@ -38,17 +34,16 @@ def read(content: bytes) -> Anchor:
         SafetensorError: if it is no such file.
     """
     tensors = {name: tensor.float() for name, tensor in load(content).items()}
-    names = {name.removeprefix(NAMES): tensor for name, tensor in tensors.items() if name.startswith(NAMES)}
-    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith(NAMES)}
-    return Anchor(rows, {name: tensor for name, tensor in names.items() if name != CONTEXT}, names.get(CONTEXT))
+    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith(QUESTIONS)}
+    return Anchor(
+        rows,
+        {name.removeprefix(QUESTIONS): tensor for name, tensor in tensors.items() if name.startswith(QUESTIONS)},
+    )
 
 
 def write(anchor: Anchor, path: Path) -> None:
     """Write float16, whole or not at all."""
-    tensors: dict[str, Tensor] = dict(anchor.rows)
-    tensors |= {NAMES + name: tensor for name, tensor in anchor.names.items()}
-    if anchor.context is not None:
-        tensors[NAMES + CONTEXT] = anchor.context
+    tensors = {**anchor.rows, **{QUESTIONS + name: tensor for name, tensor in anchor.questions.items()}}
     replace_file(path, {name: tensor.detach().half() for name, tensor in tensors.items()})
 
 
