@@ -52,7 +52,7 @@ from sartor.nn.anchor import ANCHOR
 from sartor.pretrain.public import fold
 from sartor.pretrain.public import side as side
 
-BASE = "all-minilm-l6-v2+anchor1"
+BASE = "all-minilm-l6-v2+anchor2"
 PLAIN = "all-minilm-l6-v2"
 COLLECTIONS = ("textcls", "sni", "persona", "glue", "bigbench", "bbh")
 TASKS_A_GROUP = 2

@@ -23,7 +23,7 @@ from sartor.families.interface import FloatArray, IntArray, Prediction
 from sartor.families.text_classification import FAMILY, load_base
 from sartor.types import Example
 
-BASE = "all-minilm-l6-v2+anchor1"
+BASE = "all-minilm-l6-v2+anchor2"
 ABOUT = {
     "banking77": "Name the intent of a question to a bank.",
     "hwu64": "Name the intent of a command to a home assistant.",

@@ -30,7 +30,7 @@ from benchmarks.fewshot import MODEL, Outcome, Shots, by_task, prepare, study, t
 from sartor.families.text_classification import load_base
 from sartor.types import Example, Metric
 
-BASE = "all-minilm-l6-v2+anchor1"
+BASE = "all-minilm-l6-v2+anchor2"
 SHOTS: tuple[Shots, ...] = (0, 8, 64)
 SST5 = ("very negative", "negative", "neutral", "positive", "very positive")
 TREC6 = ("abbreviation", "description", "entity", "human", "location", "number")

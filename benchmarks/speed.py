@@ -31,7 +31,7 @@ from sartor.model import Model
 from sartor.requirement.heuristic import understand
 from sartor.types import Example, Rows, Task
 
-BASE = "all-minilm-l6-v2+anchor1"
+BASE = "all-minilm-l6-v2+anchor2"
 LABELS, SHOTS = 10, 8
 SARTOR = "from sartor.cli import main; main()"
 _WATCH = """

@@ -76,7 +76,7 @@ def test_the_manifest_says_what_the_model_was_made_from(quick, mails_csv):
     assert made.entry is not None
     assert (manifest.name, manifest.id, manifest.seed) == ("mails", made.entry.id, 5)
     assert (manifest.data.rows, manifest.data.source) == (12, "mails.csv")
-    assert manifest.base.name == "all-minilm-l6-v2+anchor1"
+    assert manifest.base.name == "all-minilm-l6-v2+anchor2"
     assert manifest.licence_lineage
     assert manifest.scores["accuracy"] == made.model.report.scores.accuracy.value
     assert manifest.shapes == {name: tuple(tensor.shape) for name, tensor in made.model.weights.items()}

@@ -121,7 +121,7 @@ def install(cache: Path) -> None:
 if __name__ == "__main__":
     assert {"SARTOR_CACHE", "SARTOR_HOME"} <= os.environ.keys(), "set both, or the real cache would be overwritten"
     install(settings.current().cache)
-    assert resolve.cached(catalogue.spec("all-minilm-l6-v2+anchor1"), settings.current()) is not None
+    assert resolve.cached(catalogue.spec("all-minilm-l6-v2+anchor2"), settings.current()) is not None
     from sartor.cli import main
 
     main()

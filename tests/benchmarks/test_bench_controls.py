@@ -62,7 +62,7 @@ def test_a_question_is_half_yes_and_half_no():
 
 @pytest.fixture
 def judged(tiny):
-    base = load_base("all-minilm-l6-v2+anchor1")
+    base = load_base("all-minilm-l6-v2+anchor2")
     trial = controls.prepare(task(), base, [0, 1])
     whole = trial.requirement
     variants = controls.described(whole, "count the words") | controls.garbled(whole) | controls.named(whole)
@@ -86,7 +86,7 @@ def test_the_same_adapter_in_the_place_of_the_random_one_is_the_same_model(judge
 
 
 def test_questions_are_judged(tiny):
-    base = load_base("all-minilm-l6-v2+anchor1")
+    base = load_base("all-minilm-l6-v2+anchor2")
     [(question, other), *_] = controls.ask(task())
     trial = controls.prepare(question, base, [0])
     rows = controls.judge(trial, base, controls.described(trial.requirement, other))

@@ -71,7 +71,7 @@ def test_the_model_and_every_control_answer_the_same_rows(encoded):
 
 
 def test_where_there_is_an_anchor_it_is_judged_left_off_and_asked_nothing(tiny, task, tmp_path):
-    anchored = Encoder(load_base("all-minilm-l6-v2+anchor1"), tmp_path / "features")
+    anchored = Encoder(load_base("all-minilm-l6-v2+anchor2"), tmp_path / "features")
     answers = {"billing": "yes", "bug": "no"}
     rows = tuple(Example(row.input, answers[row.output]) for row in task.train if row.output in answers)
     asked = replace(task, labels=("yes", "no"), description="Is it about a bill?", train=rows, test=rows)

@@ -23,7 +23,7 @@ def test_generate_prints_one_json_object_with_what_the_contract_names(sartor, ma
     assert set(made["seconds"]) == {"load", "encode", "generate", "evaluate"}
     assert made["path"] == str(out)
     assert made["family"] == "text-classification"
-    assert made["base"] == "all-minilm-l6-v2+anchor1"
+    assert made["base"] == "all-minilm-l6-v2+anchor2"
     assert made["report"]["schema"] == 1
     assert made["report"]["seconds"].keys() == made["seconds"].keys()
 

@@ -43,7 +43,7 @@ def text_of(target, row):
 
 
 def requirement_of(name, labels):
-    return Requirement(name, "model", "", tuple(labels), language="en", base="all-minilm-l6-v2+anchor1", max_tokens=32)
+    return Requirement(name, "model", "", tuple(labels), language="en", base="all-minilm-l6-v2+anchor2", max_tokens=32)
 
 
 class Made:

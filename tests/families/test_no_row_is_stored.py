@@ -12,7 +12,7 @@ from sartor.families.text_classification import POOLED
 from sartor.nn.features import hash_ngrams, idf, unit, weigh
 from sartor.types import Label, Requirement
 
-BASE = "all-minilm-l6-v2+anchor1"
+BASE = "all-minilm-l6-v2+anchor2"
 
 FAMILY = families.load("text-classification")
 PARALLEL = 0.995
@@ -48,7 +48,7 @@ def test_no_stored_column_is_parallel_to_a_row(tiny, shape):
     n_labels, targets = SHAPES[shape]
     names = tuple(Label(f"label {string.ascii_lowercase[c % 26] * (1 + c // 26)}") for c in range(n_labels))
     need = Requirement(
-        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor1", max_tokens=64
+        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor2", max_tokens=64
     )
     base = FAMILY.base(need)
     support = FAMILY.encode(base, need, [text_of(row) for row in range(len(targets))])
@@ -75,7 +75,7 @@ def test_what_one_text_alone_holds_has_no_weight(tiny, copies):
     # its weights would all lie in one direction, by which the n-grams of a text could be told from those of others
     names = (Label("a"), Label("b"))
     need = Requirement(
-        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor1", max_tokens=64
+        "text-classification", "m", "", names, language="en", base="all-minilm-l6-v2+anchor2", max_tokens=64
     )
     base = FAMILY.base(need)
     texts = ["refund for " + text_of(row) for row in range(12)]

@@ -205,7 +205,7 @@ def test_beside_labelled_rows_unlabelled_texts_change_nothing(base):
 # --- answers behind the question ---------------------------------------------------------------------------
 
 
-def asked(description, labels=("yes", "no"), base="all-minilm-l6-v2+anchor1"):
+def asked(description, labels=("yes", "no"), base="all-minilm-l6-v2+anchor2"):
     return replace(requirement(labels), description=description, base=base)
 
 

@@ -116,7 +116,7 @@ class BaseSpec:
     def stem(self) -> str:
         """Return the name of the base whose files these are.
 
-        >>> spec("all-minilm-l6-v2+anchor1").stem
+        >>> spec("all-minilm-l6-v2+anchor2").stem
         'all-minilm-l6-v2'
         """
         return self.name.partition("+")[0]
@@ -193,14 +193,28 @@ _MINILM = BaseSpec(
     ),
 )
 
-_MINILM_ANCHORED = replace(
-    _MINILM,
-    name="all-minilm-l6-v2+anchor1",
-    title="all-MiniLM-L6-v2 with Sartor's anchor: what texts have to be told apart by, learned over many tasks",
-    licence_lineage=(*_MINILM.licence_lineage, "Sartor's anchor 1: Apache-2.0 (its card names its tasks)"),
-    anchor=AnchorSpec(
-        "all-minilm-l6-v2+anchor1.safetensors", "db8cc3c3091c180689c652e939b338b8405c2f83c265d4d2efcc22848a320747"
-    ),
+
+def _anchored(number: int, what: str, sha256: str) -> BaseSpec:
+    name = f"{_MINILM.name}+anchor{number}"
+    return replace(
+        _MINILM,
+        name=name,
+        title=f"all-MiniLM-L6-v2 with Sartor's anchor {number}: {what}, learned over many tasks",
+        licence_lineage=(
+            *_MINILM.licence_lineage,
+            f"Sartor's anchor {number}: Apache-2.0 (its card names its tasks)",
+        ),
+        anchor=AnchorSpec(f"{name}.safetensors", sha256),
+    )
+
+
+_APART = "what texts have to be told apart by"
+_MINILM_ANCHOR1 = _anchored(1, _APART, "db8cc3c3091c180689c652e939b338b8405c2f83c265d4d2efcc22848a320747")
+"""For models that were made on it."""
+_MINILM_ANCHOR2 = _anchored(
+    2,
+    f"{_APART} and what yes and no mean behind a question",
+    "3fc05225e42184f9b7784b0ee3675e0eceab696fb371722fcddc3acfadaf15e1",
 )
 
 _E5 = BaseSpec(
@@ -245,7 +259,9 @@ _E5 = BaseSpec(
     contrast=5.0,  # the median over 24 development tasks (LOG.md, 2026-11-23); all its vectors lie in a narrow cone
 )
 
-_BASES: Mapping[str, BaseSpec] = MappingProxyType({base.name: base for base in (_MINILM_ANCHORED, _MINILM, _E5)})
+_BASES: Mapping[str, BaseSpec] = MappingProxyType(
+    {base.name: base for base in (_MINILM_ANCHOR2, _MINILM_ANCHOR1, _MINILM, _E5)}
+)
 
 
 def catalogue() -> Mapping[str, BaseSpec]:
@@ -268,7 +284,7 @@ def for_language(code: str) -> str:
     """Return the name of the base for a language: one made for it alone, else one for every language.
 
     >>> for_language("en-GB"), for_language("ja"), for_language("")
-    ('all-minilm-l6-v2+anchor1', 'multilingual-e5-small', 'multilingual-e5-small')
+    ('all-minilm-l6-v2+anchor2', 'multilingual-e5-small', 'multilingual-e5-small')
     """
     language = code.lower().replace("_", "-").partition("-")[0]
     for wanted in (language, "*"):
