@@ -105,7 +105,7 @@ def read_task(row: IndexRow, files: Mapping[str, bytes]) -> TextTask:
         collection=row.collection,
         language=row.language,
         description=about["description"],
-        labels=tuple(about["labels"]),
+        labels=tuple(about["labels"] or ()),
         train=read_jsonl(files[f"{row.name}/train.jsonl"]),
         test=read_jsonl(files[f"{row.name}/test.jsonl"]),
     )
