@@ -22,7 +22,7 @@ from sartor.nn.anchor import replace_file
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
 
 Parameters: TypeAlias = dict[str, Tensor]
-"""Matrices, which decay, and single numbers, which do not and have a rate of their own."""
+"""Matrices, which decay; vectors, which do not; and single numbers, which have a rate of their own."""
 Losses: TypeAlias = Mapping[str, Tensor]
 """Name -> a loss, a number."""
 
@@ -102,11 +102,15 @@ class _Run:
 
     def __init__(self, parameters: Parameters, pace: Pace) -> None:
         self.parameters = {name: tensor.clone().requires_grad_() for name, tensor in parameters.items()}
-        self.matrices = [tensor for tensor in self.parameters.values() if tensor.dim() > 1]
-        numbers = [tensor for tensor in self.parameters.values() if tensor.dim() <= 1]
+        matrices, vectors, numbers = (
+            [tensor for tensor in self.parameters.values() if tensor.dim() in dims]
+            for dims in (range(2, 9), range(1, 2), range(1))
+        )
+        self.paced = [*matrices, *vectors]
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": self.matrices, "lr": pace.rate, "weight_decay": pace.decay},
+                {"params": matrices, "lr": pace.rate, "weight_decay": pace.decay},
+                {"params": vectors, "lr": pace.rate, "weight_decay": 0.0},
                 {"params": numbers, "lr": _NUMBERS_RATE, "weight_decay": 0.0},
             ],
             betas=(0.9, 0.98),
@@ -118,11 +122,12 @@ class _Run:
     def learn(self, objective: Objective, pace: Pace, seed: int) -> dict[str, float]:
         """Take one step; return the mean losses since the last look."""
         self.step += 1
-        self.optimiser.param_groups[0]["lr"] = pace.rate_at(self.step)
+        for group in self.optimiser.param_groups[:2]:
+            group["lr"] = pace.rate_at(self.step)
         losses = objective.learn(self.parameters, np.random.default_rng([seed, self.step]))
         self.optimiser.zero_grad()
         torch.stack([objective.weights[name] * loss for name, loss in losses.items()]).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.matrices, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.paced, 1.0)
         self.optimiser.step()
         self.recent.append({name: float(loss.detach()) for name, loss in losses.items()})
         return {name: float(np.mean([past[name] for past in self.recent])) for name in losses}
