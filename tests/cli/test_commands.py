@@ -135,7 +135,12 @@ def test_doctor_sees_a_damaged_base_and_a_damaged_store(sartor, made):
     assert ran.code == 0
     assert not ran.json["healthy"]
     broken = {finding["check"] for finding in ran.json["findings"] if not finding["ok"]}
-    assert broken == {"store", "base all-minilm-l6-v2", "base all-minilm-l6-v2+anchor1", "base all-minilm-l6-v2+anchor2"}
+    assert broken == {
+        "store",
+        "base all-minilm-l6-v2",
+        "base all-minilm-l6-v2+anchor1",
+        "base all-minilm-l6-v2+anchor2",
+    }
     assert "Something needs care" in sartor("doctor").out
 
 

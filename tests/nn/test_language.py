@@ -1,43 +1,12 @@
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from sartor.assets import catalogue
-from sartor.nn.decoder import Decoder, DecoderConfig
-from sartor.nn.language import language_model
-
-MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-SPEC = catalogue.language_model("smollm2-135m-instruct")
-
-
-def tokenizer() -> Tokenizer:
-    """Return one that knows bytes and the marks of the template."""
-    pieces = {piece: at for at, piece in enumerate([*MARKS, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    made = Tokenizer(models.BPE(pieces, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
-    return made
+import tiny_language
+from tiny_language import MARKS, SPEC, tokenizer
 
 
 @pytest.fixture(scope="module")
 def model():
-    config = DecoderConfig.from_hub(
-        {
-            "model_type": "llama",
-            "vocab_size": tokenizer().get_vocab_size(),
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 128,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 10000.0,
-            "tie_word_embeddings": True,
-            "hidden_act": "silu",
-        }
-    )
-    return language_model(SPEC, Decoder(config).requires_grad_(False), tokenizer())
+    return tiny_language.model()
 
 
 def test_a_request_is_what_the_template_says(model):

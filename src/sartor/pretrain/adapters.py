@@ -1,0 +1,310 @@
+"""What the generator of text-generation learns by: the answers of a frozen language model, with adapters around it.
+
+End to end (Phang et al. 2023, https://arxiv.org/abs/2211.12485; Charakorn et al. 2025, https://arxiv.org/abs/2506.06105):
+the loss of the answers goes back through the frozen base into what made the adapters. Most often the base reads the
+input alone, so that only the adapter can tell what is to be done with it. The layers below the lowest adapter have no
+part in the gradient.
+
+Dimension key:   B: rows of a step   T: tokens   M: answer tokens of a step   G: adapters of a step   H: hidden width
+                 V: vocabulary   r: rank   I, O: inputs and outputs of a site
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from sartor.families.text_classification import TextBase
+from sartor.nn.decoder import Adapters, sites
+from sartor.nn.encoder import Pooling, encode_texts, padded
+from sartor.nn.language import LanguageModel
+from sartor.pretrain import run
+from sartor.pretrain.instructions import Condition, Episode, InstructionMixture, InstructionTask
+from sartor.pretrain.run import Look, Losses, Pace, Parameters
+from sartor.types import Example, Progress, silent
+
+A, B = ".A", ".B"
+MOST_TOKENS = 96
+"""Of a user's text in training."""
+CONDITION_TOKENS = 64
+"""Of a text of a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """How much is spent."""
+
+    pace: Pace
+    tasks: int
+    """A step."""
+    rows: int
+    """Of a task."""
+    rank: int
+    layers: int
+    """How many of the upper layers have adapters."""
+    targets: tuple[str, ...] = ("q_proj", "v_proj", "down_proj")
+    watched: int = 12
+    """Steps' worth of episodes in a look at what is not learned from; always the same."""
+
+
+CPU = Dial(Pace(steps=400, rate=2e-3, warm_up=40, every=50), tasks=8, rows=2, rank=8, layers=10)
+GPU = Dial(Pace(steps=4_000, rate=1e-3, warm_up=200, every=250), tasks=32, rows=4, rank=8, layers=30)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A row as the base reads it."""
+
+    ids: tuple[int, ...]
+    answer: int
+    """Place of the answer's first token."""
+
+
+def write(model: LanguageModel, row: Example, instruction: str = "") -> Written:
+    """Return a row with its answer, the user's text cut at :data:`MOST_TOKENS`."""
+    prompt = model.prompt(row.input, instruction, max_tokens=MOST_TOKENS)
+    return Written((*prompt, *model.answer(str(row.output))), len(prompt))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of a step."""
+
+    ids_BT: Tensor
+    keep_BT: Tensor
+    rows_M: Tensor
+    """Which row an answer token is of."""
+    places_M: Tensor
+    """The place before it, from which it is foretold."""
+    targets_M: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Written], device: torch.device) -> "Batch":
+        """Put rows beside each other, filled up on the right."""
+        ids_BT, keep_BT = padded([row.ids for row in rows], 0)
+        foretold = [(at, place) for at, row in enumerate(rows) for place in range(row.answer, len(row.ids))]
+        rows_M, places_M = torch.tensor(foretold).T
+        targets_M = ids_BT[rows_M, places_M]
+        found = (ids_BT, keep_BT, rows_M, places_M - 1, targets_M)
+        return cls(*(tensor.to(device) for tensor in found))
+
+
+def answer_losses(model: LanguageModel, batch: Batch, adapters: Adapters | None, layer: int) -> Tensor:
+    """Return (B,) the mean cross-entropy of each row's answer tokens; differentiable in the adapters.
+
+    Args:
+        model: frozen.
+        batch: of B rows.
+        adapters: site -> A (B or 1, r, I) and B (B or 1, O, r), none of a layer below ``layer``.
+        layer: up to which no adapter stands.
+    """
+    device = batch.ids_BT.device
+    with torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad():
+            below_BTH = model.decoder.below(batch.ids_BT, batch.keep_BT, layer)
+        states_BTH = model.decoder.above(below_BTH, batch.keep_BT, layer=layer, adapters=adapters)
+        logits_MV = model.decoder.logits(states_BTH[batch.rows_M, batch.places_M])
+    losses_M = functional.cross_entropy(logits_MV.float(), batch.targets_M, reduction="none")
+    rows = len(batch.ids_BT)
+    summed_B = losses_M.new_zeros(rows).index_add(0, batch.rows_M, losses_M)
+    return summed_B / torch.bincount(batch.rows_M, minlength=rows)
+
+
+# --- the anchor ---------------------------------------------------------------------------------------------
+
+
+def first_layer(model: LanguageModel, layers: int) -> int:
+    """Return the lowest of the upper ``layers``."""
+    return max(0, model.decoder.config.layers - layers)
+
+
+def chosen_sites(model: LanguageModel, dial: Dial) -> dict[str, tuple[int, int]]:
+    """Return path -> (O, I) of the linear layers that have adapters."""
+    upper = range(first_layer(model, dial.layers), model.decoder.config.layers)
+    kept = tuple(f"model.layers.{layer}." for layer in upper)
+    return {path: shape for path, shape in sites(model.decoder, dial.targets).items() if path.startswith(kept)}
+
+
+def fresh(model: LanguageModel, dial: Dial, seed: int) -> Parameters:
+    """Return an adapter that changes nothing: A uniform within 1 / sqrt(I), B zero."""
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.decoder.parameters()).device
+    found: Parameters = {}
+    for path, (outputs, inputs) in chosen_sites(model, dial).items():
+        uniform = torch.rand(dial.rank, inputs, generator=generator) * 2 - 1
+        found[path + A] = (uniform / math.sqrt(inputs)).to(device)
+        found[path + B] = torch.zeros(outputs, dial.rank, device=device)
+    return found
+
+
+def as_adapters(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return site -> A (1, r, I) and B (1, O, r)."""
+    paths = [name.removesuffix(A) for name in parameters if name.endswith(A)]
+    return {path: (parameters[path + A][None], parameters[path + B][None]) for path in paths}
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLesson:
+    """One adapter for all tasks, which knows nothing of any: the control that a generated one must beat."""
+
+    model: LanguageModel
+    train: InstructionMixture
+    watched: InstructionMixture
+    dial: Dial
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Return what the loss counts."""
+        return {"answers": 1.0}
+
+    def learn(self, parameters: Mapping[str, Tensor], random: np.random.Generator) -> Losses:
+        """Return the mean loss of a step's rows."""
+        return {"answers": self._loss(draw(self.train, self.dial, random), parameters)}
+
+    def watch(self, parameters: Mapping[str, Tensor]) -> Losses:
+        """Return the mean loss of the same rows every time."""
+        random = np.random.default_rng(0)
+        losses = [self._loss(draw(self.watched, self.dial, random), parameters) for _ in range(self.dial.watched)]
+        return {"answers": torch.stack(losses).mean()}
+
+    def _loss(self, episodes: Sequence[Episode], parameters: Mapping[str, Tensor]) -> Tensor:
+        batch = Batch.of(written(self.model, episodes), next(self.model.decoder.parameters()).device)
+        layer = first_layer(self.model, self.dial.layers)
+        return answer_losses(self.model, batch, as_adapters(parameters), layer).mean()
+
+
+def draw(mixture: InstructionMixture, dial: Dial, random: np.random.Generator) -> tuple[Episode, ...]:
+    """Return the episodes of a step."""
+    return mixture.draw(random, tasks=dial.tasks, rows=dial.rows)
+
+
+def written(model: LanguageModel, episodes: Sequence[Episode]) -> list[Written]:
+    """Return the rows of episodes, one after the other."""
+    return [write(model, row, episode.instruction) for episode in episodes for row in episode.queries]
+
+
+def rows_of(episodes: Sequence[Episode]) -> NDArray[np.int64]:
+    """Return (B,) which episode a row is of."""
+    return np.repeat(np.arange(len(episodes)), [len(episode.queries) for episode in episodes])
+
+
+def train_anchor(
+    lesson: AnchorLesson, folder: Path, *, seed: int, on_look: Callable[[Look], None]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the multi-task adapter; go on from ``folder`` if a run lies there."""
+    start = fresh(lesson.model, lesson.dial, seed)
+    return as_adapters(run.descend(lesson, start, lesson.dial.pace, folder, seed=seed, on_look=on_look))
+
+
+# --- conditions ---------------------------------------------------------------------------------------------
+
+DESCRIPTION, PROMPT, INPUT, OUTPUT, PAIR = range(5)
+"""Types of a condition's items, as :mod:`sartor.nn.set_encoder` has them."""
+SHOTS = 16
+"""Labelled rows and prompts of a condition, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text of a condition."""
+
+    text: str
+    kind: int
+    example: int
+    """Which labelled row it is of; -1 for none."""
+
+
+def items(condition: Condition) -> list[Item]:
+    """Return what is embedded of a condition: its description, its prompts, and three texts of each labelled row."""
+    found = [Item(condition.description, DESCRIPTION, -1)] if condition.description else []
+    found += [Item(prompt, PROMPT, -1) for prompt in condition.prompts]
+    for at, row in enumerate(condition.support):
+        found += [Item(row.input, INPUT, at), Item(str(row.output), OUTPUT, at), Item(pair(row), PAIR, at)]
+    return found
+
+
+def pair(row: Example) -> str:
+    """Return a row as one text."""
+    return f"{row.input} => {row.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Embedded conditions of a step, filled up to the longest."""
+
+    items_GNE: Tensor
+    types_GN: Tensor
+    keep_GN: Tensor
+    example_GN: Tensor
+
+
+class Sentences:
+    """Frozen embeddings of the texts that conditions are made of."""
+
+    def __init__(self, texts: Sequence[str], embeddings_NE: NDArray[np.float16]) -> None:
+        self.place = {text: at for at, text in enumerate(texts)}
+        self.embeddings_NE = embeddings_NE
+
+    def __call__(self, conditions: Sequence[Condition], device: torch.device) -> Conditions:
+        """Return conditions as a generator reads them; one that is empty has no real item."""
+        listed = [items(condition) for condition in conditions]
+        size = (len(listed), max(1, *(len(one) for one in listed)))
+        embedded = np.zeros((*size, self.embeddings_NE.shape[1]), dtype=np.float32)
+        types, example, keep = np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, bool)
+        for at, one in enumerate(listed):
+            for place, item in enumerate(one):
+                embedded[at, place] = self.embeddings_NE[self.place[item.text]]
+                types[at, place], example[at, place], keep[at, place] = item.kind, item.example, True
+        return Conditions(*(torch.from_numpy(part).to(device) for part in (embedded, types, keep, example)))
+
+
+def condition_texts(tasks: Iterable[InstructionTask]) -> list[str]:
+    """Return all texts that conditions of these tasks can hold."""
+    found: set[str] = set()
+    for task in tasks:
+        found.update(task.descriptions, task.unseen)
+        for row in task.train:
+            found.update((row.input, str(row.output), pair(row)))
+    return sorted(found)
+
+
+def embed(base: TextBase, texts: Sequence[str], cache: Path, progress: Progress = silent) -> Sentences:
+    """Return the sentence embeddings (N, E) of texts, of length one, computed once and kept in ``cache``."""
+    parts = [base.ref.sha256, CONDITION_TOKENS, *texts]
+    key = hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    path = cache / f"sentences-{key}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        done = 0
+
+        def on_rows(rows: int) -> None:
+            nonlocal done
+            done += rows
+            progress("embed", done, len(texts))
+
+        last = Pooling(base.encoder.config.layers)
+        found, _ = encode_texts(
+            base.encoder, base.tokenizer, texts, (last,), max_tokens=CONDITION_TOKENS, on_rows=on_rows
+        )
+        unit = found[:, 0] / np.linalg.norm(found[:, 0], axis=1, keepdims=True)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, unit.astype(np.float16))
+        partial.replace(path)
+    return Sentences(texts, np.load(path))
+
+
+def few_rows(tasks: Iterable[InstructionTask], most: int) -> list[InstructionTask]:
+    """Return tasks with their first rows, so that all texts of conditions can be embedded beforehand."""
+    return [replace(task, train=task.train[:most]) for task in tasks]

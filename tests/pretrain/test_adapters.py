@@ -1,0 +1,154 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import tiny_base
+import tiny_language
+from sartor.families.text_classification import TextBase
+from sartor.pretrain import adapters
+from sartor.pretrain.adapters import Batch, Written
+from sartor.pretrain.instructions import Chances, Condition, InstructionMixture, InstructionTask
+from sartor.pretrain.run import Pace
+from sartor.types import BaseRef, Example
+
+DIAL = adapters.Dial(Pace(steps=4, rate=1e-2, warm_up=1, every=2), tasks=2, rows=2, rank=2, layers=2, watched=2)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_language.model()
+
+
+def task(name, answer):
+    rows = tuple(Example(f"{word} {at}", answer(word)) for word in ("red", "blue", "green") for at in range(12))
+    return InstructionTask(name, name, "f", (f"say {name}", f"please say {name}"), rows, (), "exact_match", "pool")
+
+
+TASKS = (task("upper", str.upper), task("first", lambda word: word[0]))
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return InstructionMixture(TASKS, Chances(shown=(1.0, 0.0, 0.0)))
+
+
+def row(model, text, answer):
+    return adapters.write(model, Example(text, answer))
+
+
+def test_the_loss_of_a_row_is_that_of_its_answer_alone(model):
+    rows = [row(model, "one two three", "yes"), row(model, "one", "a longer answer")]
+    batch = Batch.of(rows, CPU)
+    found = adapters.answer_losses(model, batch, None, 0)
+    for at, one in enumerate(rows):
+        ids = torch.tensor([one.ids])
+        logits = model.decoder.logits(model.decoder(ids))[0, one.answer - 1 : -1]
+        assert torch.allclose(functional.cross_entropy(logits, ids[0, one.answer :]), found[at], rtol=2e-2)  # bfloat16
+
+
+def test_only_the_answer_is_foretold_from_the_place_before_it(model):
+    batch = Batch.of([Written((5, 6, 7, 8), 2), Written((9, 10), 1)], CPU)
+    assert batch.rows_M.tolist() == [0, 0, 1]
+    assert batch.places_M.tolist() == [1, 2, 0]
+    assert batch.targets_M.tolist() == [7, 8, 10]
+    assert batch.keep_BT.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+def test_a_fresh_adapter_changes_nothing_and_the_gradient_reaches_it(model):
+    parameters = {name: tensor.requires_grad_() for name, tensor in adapters.fresh(model, DIAL, 0).items()}
+    batch = Batch.of([row(model, "one", "yes")], CPU)
+    layer = adapters.first_layer(model, DIAL.layers)
+    with_it = adapters.answer_losses(model, batch, adapters.as_adapters(parameters), layer)
+    assert torch.equal(with_it, adapters.answer_losses(model, batch, None, layer))
+    with_it.sum().backward()
+    assert all(tensor.grad is not None for tensor in parameters.values())
+    assert all(tensor.grad.abs().sum() > 0 for name, tensor in parameters.items() if name.endswith(adapters.B))
+
+
+def test_adapters_stand_at_the_chosen_sites_of_the_upper_layers(model):
+    found = adapters.chosen_sites(model, DIAL)
+    assert {path.split(".")[2] for path in found} == {"1", "2"}
+    assert {path.rpartition(".")[2] for path in found} == set(DIAL.targets)
+
+
+def lesson(model, mixture, steps=4):
+    dial = dataclasses.replace(DIAL, pace=dataclasses.replace(DIAL.pace, steps=steps, every=steps // 2))
+    return adapters.AnchorLesson(model, mixture, mixture, dial)
+
+
+def test_an_anchor_learns(model, mixture, tmp_path):
+    looks = []
+    adapters.train_anchor(lesson(model, mixture, 60), tmp_path, seed=0, on_look=looks.append)
+    untrained = lesson(model, mixture).watch(adapters.fresh(model, DIAL, 0))["answers"]
+    assert looks[-1].watched["answers"] < 0.9 * float(untrained)
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(model, mixture, tmp_path):
+    def train(folder, on_look=lambda look: None):
+        return adapters.train_anchor(lesson(model, mixture), tmp_path / folder, seed=0, on_look=on_look)
+
+    class Cut(Exception):
+        pass
+
+    def cut(look):
+        if look.step == 4:
+            raise Cut
+
+    whole = train("whole")
+    with pytest.raises(Cut):
+        train("cut", cut)
+    resumed = train("cut")
+    assert all(torch.equal(one, other) for path in whole for one, other in zip(whole[path], resumed[path], strict=True))
+
+
+# --- conditions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base():
+    return TextBase(BaseRef("tiny", "0", "none"), tiny_base.encoder(), tiny_base.tokenizer(), "")
+
+
+def test_a_labelled_row_is_three_items_that_belong_together():
+    found = adapters.items(Condition("both", "say it", (Example("a", "b"), Example("c", "d")), ("e",)))
+    assert [(item.text, item.kind, item.example) for item in found] == [
+        ("say it", adapters.DESCRIPTION, -1),
+        ("e", adapters.PROMPT, -1),
+        ("a", adapters.INPUT, 0),
+        ("b", adapters.OUTPUT, 0),
+        ("a => b", adapters.PAIR, 0),
+        ("c", adapters.INPUT, 1),
+        ("d", adapters.OUTPUT, 1),
+        ("c => d", adapters.PAIR, 1),
+    ]
+
+
+def test_texts_are_embedded_once_and_stand_where_their_condition_is(base, tmp_path):
+    texts = adapters.condition_texts(TASKS)
+    told = []
+    sentences = adapters.embed(base, texts, tmp_path, progress=lambda *of: told.append(of))
+    assert told[-1] == ("embed", len(texts), len(texts))
+    told.clear()
+    assert (
+        adapters.embed(base, texts, tmp_path, lambda *of: told.append(of)).embeddings_NE == sentences.embeddings_NE
+    ).all()
+    assert told == []
+    rows = TASKS[0].train[:2]
+    conditions = (Condition("description", "say upper", (), ()), Condition("examples", None, rows, ()))
+    found = sentences((*conditions, Condition("prompts", None, (), ())), CPU)
+    assert found.keep_GN.sum(dim=1).tolist() == [1, 6, 0]
+    place = sentences.place[adapters.pair(rows[1])]
+    np.testing.assert_array_equal(found.items_GNE[1, 5], sentences.embeddings_NE[place].astype(np.float32))
+    assert found.types_GN[1].tolist() == [adapters.INPUT, adapters.OUTPUT, adapters.PAIR] * 2
+    assert found.example_GN[1].tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.allclose(found.items_GNE[1].norm(dim=1), torch.ones(6), atol=1e-3)
+
+
+def test_every_text_that_a_draw_can_hold_is_embedded(mixture):
+    known = set(adapters.condition_texts(TASKS))
+    drawn = [episode for seed in range(30) for episode in mixture.draw(np.random.default_rng(seed), tasks=2, rows=2)]
+    assert all(item.text in known for episode in drawn for item in adapters.items(episode.condition))
