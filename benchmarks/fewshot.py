@@ -15,10 +15,11 @@ import numpy as np
 
 from benchmarks.common import Encoder, TextTask, seed_mean
 from sartor.data.split import few
+from sartor.data.text import answers_a_question
 from sartor.evaluate import quality
 from sartor.evaluate.compare import paired
 from sartor.families.interface import Condition, FloatArray, IntArray
-from sartor.families.text_classification import FAMILY, answers_a_question
+from sartor.families.text_classification import FAMILY
 from sartor.nn.features import TextFeatures
 from sartor.requirement.heuristic import understand
 from sartor.types import Example, Paired, Requirement, Rows, Scores, Task, Weights

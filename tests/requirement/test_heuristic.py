@@ -57,6 +57,20 @@ def test_a_label_that_only_the_description_names_is_asked_for():
     assert any("also names 'other'" in text for text in notes(found, "labels", "warning"))
 
 
+@pytest.mark.parametrize(
+    ("task", "base", "rests_on"),
+    [
+        (Task("Is it about a bill?"), None, "the question alone"),
+        (Task("Is it about a bill?"), "all-minilm-l6-v2+anchor1", "the words of the labels alone"),
+        (Task("Is it about a bill?"), "all-minilm-l6-v2", "the words of the labels alone"),
+        (Task(ROUTE), None, "the words of the labels alone"),
+    ],
+)
+def test_without_a_row_it_is_said_what_answers_rest_on(task, base, rests_on):
+    [note] = notes(understand(task, None, name="mails", base=base).requirement, "rows", "warning")
+    assert rests_on in note
+
+
 def test_rows_of_other_labels_are_left_out_with_a_note():
     understood = understand(Task(labels={"bug": "", "other": ""}), MAILS, name="mails")
     assert [example.output for example in understood.examples] == ["bug", "other"]

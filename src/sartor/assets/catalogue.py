@@ -71,6 +71,8 @@ class AnchorSpec:
     file: str
     """In this package's folder ``anchors``."""
     sha256: str
+    questions: bool = False
+    """Whether it was taught to read yes and no behind a question."""
 
     @property
     def path(self) -> Path:
@@ -249,7 +251,7 @@ _MINILM = BaseSpec(
 )
 
 
-def _anchored(number: int, what: str, sha256: str) -> BaseSpec:
+def _anchored(number: int, what: str, sha256: str, *, questions: bool = False) -> BaseSpec:
     name = f"{_MINILM.name}+anchor{number}"
     return replace(
         _MINILM,
@@ -259,7 +261,7 @@ def _anchored(number: int, what: str, sha256: str) -> BaseSpec:
             *_MINILM.licence_lineage,
             f"Sartor's anchor {number}: Apache-2.0 (its card names its tasks)",
         ),
-        anchor=AnchorSpec(f"{name}.safetensors", sha256),
+        anchor=AnchorSpec(f"{name}.safetensors", sha256, questions),
     )
 
 
@@ -270,6 +272,7 @@ _MINILM_ANCHOR2 = _anchored(
     2,
     f"{_APART} and what yes and no mean behind a question",
     "3fc05225e42184f9b7784b0ee3675e0eceab696fb371722fcddc3acfadaf15e1",
+    questions=True,
 )
 
 _E5 = BaseSpec(

@@ -1,6 +1,7 @@
 """What "the same text" means, for everybody who must agree on it."""
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def normalise(text: str) -> str:
@@ -37,3 +38,12 @@ def encodable(text: str) -> str:
     '🙂!'
     """
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+
+
+def answers_a_question(labels: Iterable[str]) -> bool:
+    """Return whether labels say nothing themselves, but answer what the description asks.
+
+    >>> answers_a_question(["No", "Yes"]), answers_a_question(["spam", "no"])
+    (True, False)
+    """
+    return sorted(label.strip().casefold() for label in labels) == ["no", "yes"]

@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
-from sartor.data.text import encodable
+from sartor.data.text import answers_a_question, encodable
 from sartor.errors import AssetError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED, Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import anchor as anchors
@@ -300,15 +300,6 @@ def sayings(name: str, description: str, language: str) -> tuple[str, str]:
     """
     plain = readable(name)
     return plain, _TEMPLATES.get(language, _TEMPLATES["en"]).format(description or plain)
-
-
-def answers_a_question(labels: Sequence[str]) -> bool:
-    """Return whether labels say nothing themselves, but answer what the description asks.
-
-    >>> answers_a_question(["No", "Yes"]), answers_a_question(["spam", "no"])
-    (True, False)
-    """
-    return sorted(label.strip().casefold() for label in labels) == ["no", "yes"]
 
 
 def _answers(

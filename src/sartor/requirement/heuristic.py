@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sartor import families
 from sartor.assets import catalogue
 from sartor.data import clean
-from sartor.data.text import encodable
+from sartor.data.text import answers_a_question, encodable
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED
 from sartor.requirement import language as languages
@@ -86,7 +86,7 @@ def understand(
         if kept
         else Note("length", f"Texts are read up to {max_tokens} tokens."),
         *(summary.notes if kept else ()),
-        *_balance(labels, len(kept)),
+        *_balance(labels, len(kept), chosen),
         *plain_notes,
         *foreign,
     )
@@ -201,11 +201,14 @@ def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _balance(labels: Sequence[Label], rows: int) -> Iterator[Note]:
+def _balance(labels: Sequence[Label], rows: int, base: str) -> Iterator[Note]:
     if not rows:
+        anchor = catalogue.spec(base).anchor
+        asked = anchor is not None and anchor.questions and answers_a_question(label.name for label in labels)
         yield Note(
             "rows",
-            "No labelled rows: answers rest on the words of the labels alone, and nothing can be proved. "
+            f"No labelled rows: answers rest on {'the question' if asked else 'the words of the labels'} alone, and "
+            "nothing can be proved. "
             f"About {_FEW} rows a label change that.",
             "warning",
         )
