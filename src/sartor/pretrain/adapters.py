@@ -155,6 +155,11 @@ def as_adapters(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Ten
     return {path: (parameters[path + A][None], parameters[path + B][None]) for path in paths}
 
 
+def as_parameters(adapter: Adapters) -> Parameters:
+    """Return the matrices of one adapter, as :func:`as_adapters` takes them."""
+    return {path + name: part[0] for path, both in adapter.items() for name, part in zip((A, B), both, strict=True)}
+
+
 @dataclass(frozen=True, slots=True)
 class AnchorLesson:
     """One adapter for all tasks, which knows nothing of any: the control that a generated one must beat."""

@@ -25,7 +25,7 @@ from sartor.pretrain.adapters import Batch, Conditions, Dial, Sentences
 from sartor.pretrain.instructions import Episode, InstructionMixture
 from sartor.pretrain.run import Look, Losses, Pace
 
-CPU = Dial(Pace(steps=500, rate=1e-3, warm_up=40, every=50), tasks=8, rows=2, rank=16, layers=10)
+CPU = Dial(Pace(steps=500, rate=1e-3, warm_up=40, every=100), tasks=8, rows=2, rank=16, layers=10, watched=6)
 GPU = Dial(Pace(steps=8_000, rate=5e-4, warm_up=400, every=250), tasks=32, rows=4, rank=16, layers=30)
 
 
