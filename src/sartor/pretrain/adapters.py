@@ -72,9 +72,9 @@ class Written:
     """Place of the answer's first token."""
 
 
-def write(model: LanguageModel, row: Example, instruction: str = "") -> Written:
-    """Return a row with its answer, the user's text cut at :data:`MOST_TOKENS`."""
-    prompt = model.prompt(row.input, instruction, max_tokens=MOST_TOKENS)
+def write(model: LanguageModel, row: Example, instruction: str = "", *, max_tokens: int = MOST_TOKENS) -> Written:
+    """Return a row with its answer, what is read before it cut at ``max_tokens``."""
+    prompt = model.prompt(row.input, instruction, max_tokens=max_tokens)
     return Written((*prompt, *model.answer(str(row.output))), len(prompt))
 
 
