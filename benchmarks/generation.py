@@ -32,9 +32,10 @@ from torch import Tensor
 from benchmarks.common import Run, arguments, group_mean, table
 from sartor.evaluate.matching import exact_match
 from sartor.families.text_classification import load_base
+from sartor.nn.anchored import join
 from sartor.nn.generation import generate
 from sartor.nn.language import LanguageModel, load_language_model
-from sartor.nn.weight_heads import Adapters, join
+from sartor.nn.weight_heads import Adapters
 from sartor.pretrain import adapters, generator, instructions
 from sartor.pretrain.adapters import Batch, Sentences
 from sartor.pretrain.generator import Generator
@@ -96,9 +97,9 @@ def main() -> None:
     run = Run("generation", options, seeds=range(options.seeds))
     split = instructions.load(options.data, held_out=options.fold)
     tasks = spread(split.held_out, options.most)
-    learned = adapters.few_rows(spread(split.train, MEAN_OF), SHOTS)
+    learned = adapters.few_rows(spread(split.train, MEAN_OF), SHOTS, 1)
     with torch.inference_mode():
-        trained = load(options.run, [*adapters.few_rows(tasks, SHOTS), *learned], options.cache)
+        trained = load(options.run, [*adapters.few_rows(tasks, SHOTS, 1), *learned], options.cache)
         mean = torch.cat([trained.payload(conditions(task)["both"]) for task in learned]).mean(dim=0, keepdim=True)
         rows: list[dict[str, Any]] = []
         for at, task in enumerate(tasks, start=1):

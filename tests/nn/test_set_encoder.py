@@ -1,7 +1,12 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from sartor.nn.set_encoder import SetEncoder
+
+GOLDEN = [0.3285471507621364, 0.3887221931908411, 0.17852574734297183, -0.3972826630797705]
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,105 @@ def test_an_empty_set_is_something(encoder):
         empty, encoder(items[:, :1], types[:, :1], torch.zeros(1, 1, dtype=torch.bool), example[:, :1])
     )
     assert (empty - encoder(items, types, keep, example)).abs().max() > 1e-3
+
+
+# --- any set -----------------------------------------------------------------------------------------------
+
+
+def drawn(data):
+    """Return one condition of any kinds of items, labelled rows of one to three texts among them."""
+    kinds = [0] * data.draw(st.integers(0, 1)) + [1] * data.draw(st.integers(0, 3))
+    rows = [-1] * len(kinds)
+    for row in range(data.draw(st.integers(0, 4))):
+        texts = data.draw(st.sets(st.sampled_from([2, 3, 4]), min_size=1))
+        kinds, rows = kinds + sorted(texts), rows + [row] * len(texts)
+    types, example = torch.tensor([kinds], dtype=torch.long), torch.tensor([rows], dtype=torch.long)
+    random = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    items = torch.randn(1, len(kinds), 12, generator=random, dtype=torch.float64)
+    return torch.nn.functional.normalize(items, dim=-1), types, torch.ones_like(types, dtype=torch.bool), example
+
+
+def padding(data):
+    """Return items that are none, of any content."""
+    size = data.draw(st.integers(1, 5))
+    random = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    return (
+        torch.randn(1, size, 12, generator=random, dtype=torch.float64) * 10,
+        torch.randint(0, 5, (1, size), generator=random),
+        torch.zeros(1, size, dtype=torch.bool),
+        torch.randint(-1, 9, (1, size), generator=random),
+    )
+
+
+@given(data=st.data())
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_neither_order_nor_numbering_nor_padding_matters_to_any_set(encoder, data):
+    condition = drawn(data)
+    padded = [torch.cat(parts, dim=1) for parts in zip(condition, padding(data), strict=True)]
+    order = torch.tensor(data.draw(st.permutations(range(padded[0].shape[1]))))
+    items, types, keep, example = (part[:, order] for part in padded)
+    numbers = torch.tensor([*data.draw(st.permutations(range(9))), -1])  # -1 takes the last
+    torch.testing.assert_close(
+        encoder(items, types, keep, numbers[example]), encoder(*condition), atol=1e-12, rtol=1e-12
+    )
+
+
+def test_a_condition_does_not_depend_on_those_beside_it(encoder):
+    one, other = condition(rows=1, seed=1), condition(rows=3, seed=2)
+    room = (torch.zeros(1, 6, 12, dtype=torch.float64), torch.zeros(1, 6), torch.zeros(1, 6), torch.full((1, 6), -1))
+    long = [torch.cat([part, more.to(part.dtype)], dim=1) for part, more in zip(one, room, strict=True)]
+    both = encoder(*(torch.cat(parts) for parts in zip(long, other, strict=True)))
+    torch.testing.assert_close(both[:1], encoder(*one), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(both[1:], encoder(*other), atol=1e-12, rtol=1e-12)
+
+
+def test_no_items_at_all_are_an_empty_set(encoder):
+    none = [part[:, :0] for part in condition()]
+    items, types, keep, example = condition()
+    torch.testing.assert_close(encoder(*none), encoder(items, types, torch.zeros_like(keep), example))
+
+
+def test_without_a_gradient_it_says_the_same(encoder):
+    with_gradient = encoder(*condition())
+    assert with_gradient.requires_grad
+    with torch.inference_mode():  # torch goes another way through its own layers then
+        torch.testing.assert_close(encoder(*condition()), with_gradient.detach(), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_every_item_and_its_type_matter(encoder, at):
+    items, types, keep, example = condition(rows=1)
+    whole = encoder(items, types, keep, example)
+    without, other = keep.clone(), types.clone()
+    without[0, at], other[0, at] = False, 1
+    assert (encoder(items, types, without, example) - whole).abs().max() > 1e-3
+    assert (encoder(items, other, keep, example) - whole).abs().max() > 1e-3
+
+
+def test_every_part_learns():
+    torch.manual_seed(0)
+    encoder = SetEncoder(inputs=12, width=16, heads=2).double()
+    optimiser = torch.optim.SGD(encoder.parameters(), 0.1)
+    direction = torch.linspace(-1, 1, 16, dtype=torch.float64)
+    items, _, keep, example = condition()
+    types = torch.tensor([[0, 2, 3, 4, 2, 3, 4, 1, 3, 4]])
+    for _ in range(2):  # keys wait for the query, which starts at zero
+        optimiser.zero_grad()
+        (encoder(items, types, keep, example) @ direction).sum().backward()
+        optimiser.step()
+    # a softmax does not see what is added to all of its scores
+    unseen = {name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-12}
+    assert unseen <= {"keys.bias"}
+
+
+def test_golden():
+    encoder = SetEncoder(inputs=12, width=16, heads=2).double().eval()
+    with torch.no_grad():
+        for at, parameter in enumerate(encoder.parameters()):
+            numbers = torch.arange(parameter.numel(), dtype=torch.float64)
+            parameter.copy_(0.5 * torch.sin((1 + at) * numbers + at).view_as(parameter))
+        items, types, keep, example = condition(rows=2)
+        items = torch.nn.functional.normalize(torch.cos(torch.arange(84.0, dtype=torch.float64)).view(1, 7, 12), dim=-1)
+        keep[0, 6] = False
+        found = encoder(items, types, keep, example)[0, :4]
+    assert found.tolist() == pytest.approx(GOLDEN, rel=1e-9)

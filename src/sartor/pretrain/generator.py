@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
+from sartor.nn.anchored import join
 from sartor.nn.decoder import rows_of as adapters_of_rows
 from sartor.nn.language import LanguageModel
 from sartor.nn.set_encoder import SetEncoder
-from sartor.nn.weight_heads import Adapters, BasisHead, Sites, join
+from sartor.nn.weight_heads import Adapters, BasisHead, Sites
 from sartor.pretrain import adapters, run
 from sartor.pretrain.adapters import Batch, Conditions, Dial, Sentences
 from sartor.pretrain.instructions import Episode, InstructionMixture
