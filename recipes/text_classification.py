@@ -21,18 +21,17 @@ import argparse
 import hashlib
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 
+from recipes.common import Teller, draw
 from sartor.families.text_classification import load_base, sayings
 from sartor.nn.anchor import ANCHOR, write
 from sartor.pretrain import anchor, mixture, public, questions, states
 from sartor.pretrain.anchor import Lessons
 from sartor.pretrain.mixture import Mixture
 from sartor.pretrain.public import TextTask
-from sartor.pretrain.run import HISTORY, Look
 
 DIALS = {"cpu": (anchor.CPU, questions.CPU), "gpu": (anchor.GPU, questions.GPU)}
 STAGES = ("rows", "questions")
@@ -53,22 +52,26 @@ def main() -> None:
     texts = {row.input for task in tasks for row in (*task.train, *task.test)}
     table = sorted(texts.union(*(ways for labels in said.values() for ways in labels)))
     number = {text: at for at, text in enumerate(table)}
-    told = Teller(len(table))
-    folder = states.prepare(base, table, start, options.cache, progress=told.encoded)
+    told = Teller()
+    folder = states.prepare(base, table, start, options.cache, progress=told.progress)
     learn, watch = (Mixture(mixture.sources(part, number)) for part in (divided.train, divided.watch))
     names = {task: [tuple(number[way] for way in ways) for ways in labels] for task, labels in said.items()}
-    told.begin(divided)
+    for title, part in (("learned from", divided.train), ("watched", divided.watch)):
+        told.part(title, part, sum(map(rows, part)))
+    print("losses over log(classes): 1 is chance", flush=True)
     below = states.States(base.encoder.to(options.device), folder)
-    told.stage("rows")
+    told.stage("rows", for_rows.pace)
     rows_folder, questions_folder = (options.out / stage for stage in STAGES)
     lessons = Lessons(learn, watch, names)
-    rows = anchor.train(below, start, lessons, for_rows, rows_folder, seed=options.seed, on_look=told.look)
-    told.stage("questions")
+    learned = anchor.train(below, start, lessons, for_rows, rows_folder, seed=options.seed, on_look=told.look)
+    told.stage("questions", for_questions.pace)
     asked = questions.lessons(learn, watch, base.tokenizer)
-    learned = questions.train(below, asked, rows, for_questions, questions_folder, seed=options.seed, on_look=told.look)
-    write(learned, options.out / ANCHOR)
+    found = questions.train(
+        below, asked, learned, for_questions, questions_folder, seed=options.seed, on_look=told.look
+    )
+    write(found, options.out / ANCHOR)
     write_card(options, divided)
-    draw(options.out)
+    draw(options.out, STAGES, "cross-entropy / log(classes)")
     print(f"Done: {options.out / ANCHOR}")
 
 
@@ -86,36 +89,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sartor-pretrain")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     return parser.parse_args()
-
-
-class Teller:
-    """Tells a person how far it is."""
-
-    def __init__(self, texts: int) -> None:
-        self.texts = texts
-        self.started = self.told = time.monotonic()
-
-    def encoded(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() - self.told > 10 or done == total:
-            self.told = time.monotonic()
-            print(f"[{self.told - self.started:5.0f} s] {stage}: {done} of {total} texts", flush=True)
-
-    def begin(self, divided: mixture.Split) -> None:
-        for title, tasks in (("learned from", divided.train), ("watched", divided.watch)):
-            rows = sum(len(task.train) + len(task.test) for task in tasks)
-            print(
-                f"{title}: {len(tasks)} tasks in {len({task.group for task in tasks})} groups, {rows} rows", flush=True
-            )
-        print("losses over log(classes): 1 is chance", flush=True)
-
-    def stage(self, name: str) -> None:
-        print(f"[{time.monotonic() - self.started:5.0f} s] stage {name}", flush=True)
-
-    def look(self, look: Look) -> None:
-        learned, watched = (
-            ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) for losses in (look.learned, look.watched)
-        )
-        print(f"[{time.monotonic() - self.started:5.0f} s] step {look.step}: {learned}; watched {watched}", flush=True)
 
 
 def write_card(options: argparse.Namespace, divided: mixture.Split) -> None:
@@ -137,30 +110,6 @@ def write_card(options: argparse.Namespace, divided: mixture.Split) -> None:
 
 def rows(task: TextTask) -> int:
     return len(task.train) + len(task.test)
-
-
-def draw(folder: Path) -> None:
-    """Draw the run, if matplotlib is there."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError:
-        print("No picture of the run: install sartor[bench] for one.")
-        return
-    figure, axes_of = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    for axes, stage in zip(axes_of, STAGES, strict=True):
-        history = json.loads((folder / stage / HISTORY).read_text())
-        steps = [look["step"] for look in history]
-        for field, colour in zip(history[0]["learned"], ("tab:blue", "tab:orange"), strict=False):
-            for kind, alpha in (("learned", 0.4), ("watched", 1.0)):
-                losses = [look[kind][field] for look in history]
-                axes.plot(steps, losses, color=colour, alpha=alpha, label=f"{field}, {kind}")
-        axes.set(xlabel="step", title=f"stage: {stage}")
-        axes.legend()
-    axes_of[0].set(ylabel="cross-entropy / log(classes)")
-    figure.savefig(folder / "run.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -18,42 +18,41 @@ import argparse
 import hashlib
 import json
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from recipes.common import Teller, draw
 from sartor.families.text_classification import load_base
 from sartor.nn.anchor import replace_file
 from sartor.nn.language import load_language_model
 from sartor.pretrain import adapters, generator, instructions
-from sartor.pretrain.adapters import AnchorLesson, Dial
+from sartor.pretrain.adapters import AnchorLesson
 from sartor.pretrain.generator import Generator, GeneratorLesson
-from sartor.pretrain.instructions import InstructionMixture, InstructionTask
-from sartor.pretrain.run import HISTORY, Look
+from sartor.pretrain.instructions import InstructionMixture
 
-DIALS = {"cpu": (adapters.CPU, generator.CPU, 64), "gpu": (adapters.GPU, generator.GPU, 256)}
-"""Of the anchor, of the generator, and rows of a task that conditions and queries are drawn from."""
+DIALS = {"cpu": (adapters.CPU, generator.CPU, (24, 8)), "gpu": (adapters.GPU, generator.GPU, (256, 24))}
+"""Of the anchor, of the generator, and how many rows and wordings of a task are drawn from."""
 ANCHOR, GENERATOR = "anchor", "generator"
 
 
 def main() -> None:
     options = arguments()
-    for_anchor, for_generator, rows = DIALS[options.dial]
+    for_anchor, for_generator, most = DIALS[options.dial]
     split = instructions.load(options.data, held_out=options.fold)
-    train, validation = (adapters.few_rows(part, rows) for part in (split.train, split.validation))
+    train, validation = (adapters.few_rows(part, *most) for part in (split.train, split.validation))
     told = Teller()
-    told.begin(train, validation)
+    for title, part in (("learned from", train), ("watched", validation)):
+        told.part(title, part, sum(len(task.train) for task in part))
     texts = adapters.condition_texts([*train, *validation])
-    sentences = adapters.embed(load_base(options.sentences), texts, options.cache, progress=told.embedded)
+    sentences = adapters.embed(load_base(options.sentences), texts, options.cache, progress=told.progress)
     model = load_language_model(options.base, device=options.device)
     learn, watch = InstructionMixture(train), InstructionMixture(validation)
 
-    told.stage(ANCHOR, for_anchor)
+    told.stage(ANCHOR, for_anchor.pace)
     lesson = AnchorLesson(model, learn, watch, for_anchor)
     anchor = adapters.train_anchor(lesson, options.out / ANCHOR, seed=options.seed, on_look=told.look)
-    told.stage(GENERATOR, for_generator)
+    told.stage(GENERATOR, for_generator.pace)
     fresh = Generator(adapters.chosen_sites(model, for_generator), rank=for_generator.rank, seed=options.seed)
     lesson = GeneratorLesson(model, fresh.to(options.device), anchor, sentences, learn, watch, for_generator)
     weights = generator.train(lesson, options.out / GENERATOR, seed=options.seed, on_look=told.look)
@@ -61,7 +60,7 @@ def main() -> None:
     save(options.out / f"{ANCHOR}.safetensors", adapters.as_parameters(anchor))
     save(options.out / f"{GENERATOR}.safetensors", weights)
     write_card(options, split)
-    draw(options.out)
+    draw(options.out, (ANCHOR, GENERATOR), "cross-entropy of an answer (nats a token)")
     print(f"Done: {options.out}")
 
 
@@ -77,42 +76,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sartor-pretrain")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     return parser.parse_args()
-
-
-class Teller:
-    """Tells a person how far it is."""
-
-    def __init__(self) -> None:
-        self.started = self.told = self.stage_began = time.monotonic()
-        self.dial = adapters.CPU
-        self.first: int | None = None
-
-    def begin(self, train: Sequence[InstructionTask], validation: Sequence[InstructionTask]) -> None:
-        for title, tasks in (("learned from", train), ("watched", validation)):
-            groups = len({task.group for task in tasks})
-            print(f"{title}: {len(tasks)} tasks in {groups} groups, {sum(len(task.train) for task in tasks)} rows")
-
-    def embedded(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() - self.told > 10 or done == total:
-            self.told = time.monotonic()
-            print(f"[{self.told - self.started:5.0f} s] {stage}: {done} of {total} texts", flush=True)
-
-    def stage(self, name: str, dial: Dial) -> None:
-        self.stage_began, self.dial, self.first = time.monotonic(), dial, None
-        print(f"[{self.stage_began - self.started:5.0f} s] stage {name}: {dial.pace.steps} steps", flush=True)
-
-    def look(self, look: Look) -> None:
-        now = time.monotonic()
-        every = self.dial.pace.every
-        self.first = look.step - every if self.first is None else self.first
-        left = (now - self.stage_began) / (look.step - self.first) * (self.dial.pace.steps - look.step)
-        learned, watched = (
-            ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) for losses in (look.learned, look.watched)
-        )
-        print(
-            f"[{now - self.started:5.0f} s] step {look.step}: {learned}; watched {watched}; {left:.0f} s left",
-            flush=True,
-        )
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -135,29 +98,6 @@ def write_card(options: argparse.Namespace, split: instructions.Split) -> None:
         "tasks": sorted(task.name for task in split.train),
     }
     (options.out / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-
-
-def draw(folder: Path) -> None:
-    """Draw the run, if matplotlib is there."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError:
-        print("No picture of the run: install sartor[bench] for one.")
-        return
-    figure, axes_of = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    for axes, stage in zip(axes_of, (ANCHOR, GENERATOR), strict=True):
-        history = json.loads((folder / stage / HISTORY).read_text())
-        steps = [look["step"] for look in history]
-        axes.plot(steps, [look["learned"]["answers"] for look in history], color="grey", label="learned from")
-        for name in history[-1]["watched"]:
-            axes.plot(steps, [look["watched"][name] for look in history], label=f"watched: {name}")
-        axes.set(xlabel="step", title=f"stage: {stage}")
-        axes.legend()
-    axes_of[0].set(ylabel="cross-entropy of an answer's token (nats)")
-    figure.savefig(folder / "run.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ def _pool_batches(
         keep_BT = keep_BT.to(device)
         states = encoder(ids_BT.to(device), None if bool(keep_BT.all()) else keep_BT)
         for block, pooling in enumerate(poolings):
-            pooled[rows, block] = pool(states[pooling.layer], keep_BT, pooling.kind).cpu().numpy()
+            pooled[rows, block] = pool(states[pooling.layer], keep_BT, pooling.kind).float().cpu().numpy()
         on_rows(len(rows))
 
 

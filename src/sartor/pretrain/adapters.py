@@ -279,7 +279,7 @@ def condition_texts(tasks: Iterable[InstructionTask]) -> list[str]:
     """Return all texts that conditions of these tasks can hold."""
     found: set[str] = set()
     for task in tasks:
-        found.update(task.descriptions, task.unseen)
+        found.update(task.descriptions)
         for row in task.train:
             found.update((row.input, str(row.output), pair(row)))
     return sorted(found)
@@ -300,9 +300,10 @@ def embed(base: TextBase, texts: Sequence[str], cache: Path, progress: Progress 
             progress("embed", done, len(texts))
 
         last = Pooling(base.encoder.config.layers)
-        found, _ = encode_texts(
-            base.encoder, base.tokenizer, texts, (last,), max_tokens=CONDITION_TOKENS, on_rows=on_rows
-        )
+        with torch.autocast(next(base.encoder.parameters()).device.type, torch.bfloat16):  # twice as fast on a core
+            found, _ = encode_texts(
+                base.encoder, base.tokenizer, texts, (last,), max_tokens=CONDITION_TOKENS, on_rows=on_rows
+            )
         unit = found[:, 0] / np.linalg.norm(found[:, 0], axis=1, keepdims=True)
         partial = path.with_suffix(f".{os.getpid()}.npy")
         np.save(partial, unit.astype(np.float16))
@@ -310,6 +311,6 @@ def embed(base: TextBase, texts: Sequence[str], cache: Path, progress: Progress 
     return Sentences(texts, np.load(path))
 
 
-def few_rows(tasks: Iterable[InstructionTask], most: int) -> list[InstructionTask]:
-    """Return tasks with their first rows, so that all texts of conditions can be embedded beforehand."""
-    return [replace(task, train=task.train[:most]) for task in tasks]
+def few_rows(tasks: Iterable[InstructionTask], most: int, wordings: int) -> list[InstructionTask]:
+    """Return tasks with their first rows and wordings, so that all texts of conditions can be embedded beforehand."""
+    return [replace(task, train=task.train[:most], descriptions=task.descriptions[:wordings]) for task in tasks]
