@@ -267,7 +267,7 @@ class TextClassification(Family[TextFeatures]):
 
     @override
     def controls(self, requirement: Requirement) -> Sequence[Control[TextFeatures]]:
-        floor = Control("floor", "The same head without the anchor", without_anchor)
+        floor = Control("floor", "Sartor without its anchor", without_anchor)
         return (
             *((floor,) if catalogue.spec(requirement.base).anchor else ()),
             Control("majority", "Majority class", majority),
