@@ -7,8 +7,9 @@ beat), then ``generator``, what a condition adds to it. What it reads: the publi
 allows it and the programs of ``sartor.pretrain.transforms``; groups of sources and families of programs are held out
 whole (``sartor.pretrain.instructions``). ``--fold 0`` never sees the public benchmarks.
 
-Hardware: two CPU cores, some 15 minutes for the sentence embeddings of the conditions (once) and an hour for a run at
-the ``cpu`` dial; ``--dial gpu`` is the same code on one GPU, in as many calls as it takes.
+Hardware: two CPU cores, some minutes for the sentence embeddings of the conditions and half an hour for the lower
+layers of all rows (both once), then an hour for a run at the ``cpu`` dial; ``--dial gpu`` is the same code on one GPU,
+in as many calls as it takes.
 
 What comes out, in ``--out``: anchor.safetensors and generator.safetensors (float16), card.json, a folder a stage with
 its history.json and, with matplotlib, run.png.
@@ -26,13 +27,15 @@ from recipes.common import Teller, draw
 from sartor.families.text_classification import load_base
 from sartor.nn.anchor import replace_file
 from sartor.nn.language import load_language_model
-from sartor.pretrain import adapters, generator, instructions
+from sartor.pretrain import adapters, below, generator, instructions
 from sartor.pretrain.adapters import AnchorLesson
 from sartor.pretrain.generator import Generator, GeneratorLesson
-from sartor.pretrain.instructions import InstructionMixture
+from sartor.pretrain.instructions import Chances, InstructionMixture
 
 DIALS = {"cpu": (adapters.CPU, generator.CPU, (24, 8)), "gpu": (adapters.GPU, generator.GPU, (256, 24))}
 """Of the anchor, of the generator, and how many rows and wordings of a task are drawn from."""
+SHOWN = {"cpu": (1.0, 0.0, 0.0), "gpu": (0.65, 0.175, 0.175)}
+"""How often the base reads no instruction, the shortest, a whole one; without any, lower layers are computed once."""
 ANCHOR, GENERATOR = "anchor", "generator"
 
 
@@ -47,14 +50,19 @@ def main() -> None:
     texts = adapters.condition_texts([*train, *validation])
     sentences = adapters.embed(load_base(options.sentences), texts, options.cache, progress=told.progress)
     model = load_language_model(options.base, device=options.device)
-    learn, watch = InstructionMixture(train), InstructionMixture(validation)
+    learn, watch = (InstructionMixture(part, Chances(shown=SHOWN[options.dial])) for part in (train, validation))
+    lower = None
+    if SHOWN[options.dial][0] == 1:
+        layer = adapters.first_layer(model, for_anchor.layers)
+        rows = adapters.all_rows(model, [*train, *validation])
+        lower = below.prepare(model, rows, layer, options.cache, progress=told.progress)
 
     told.stage(ANCHOR, for_anchor.pace)
-    lesson = AnchorLesson(model, learn, watch, for_anchor)
+    lesson = AnchorLesson(model, learn, watch, for_anchor, lower)
     anchor = adapters.train_anchor(lesson, options.out / ANCHOR, seed=options.seed, on_look=told.look)
     told.stage(GENERATOR, for_generator.pace)
     fresh = Generator(adapters.chosen_sites(model, for_generator), rank=for_generator.rank, seed=options.seed)
-    lesson = GeneratorLesson(model, fresh.to(options.device), anchor, sentences, learn, watch, for_generator)
+    lesson = GeneratorLesson(model, fresh.to(options.device), anchor, sentences, learn, watch, for_generator, lower)
     weights = generator.train(lesson, options.out / GENERATOR, seed=options.seed, on_look=told.look)
 
     save(options.out / f"{ANCHOR}.safetensors", adapters.as_parameters(anchor))

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -101,7 +102,9 @@ class Batch:
         return cls(*(tensor.to(device) for tensor in found))
 
 
-def answer_losses(model: LanguageModel, batch: Batch, adapters: Adapters | None, layer: int) -> Tensor:
+def answer_losses(
+    model: LanguageModel, batch: Batch, adapters: Adapters | None, layer: int, below_BTH: Tensor | None = None
+) -> Tensor:
     """Return (B,) the mean cross-entropy of each row's answer tokens; differentiable in the adapters.
 
     Args:
@@ -109,17 +112,23 @@ def answer_losses(model: LanguageModel, batch: Batch, adapters: Adapters | None,
         batch: of B rows.
         adapters: site -> A (B or 1, r, I) and B (B or 1, O, r), none of a layer below ``layer``.
         layer: up to which no adapter stands.
+        below_BTH: the states that enter it, where they are known.
     """
     device = batch.ids_BT.device
     with torch.autocast(device.type, torch.bfloat16):
-        with torch.no_grad():
-            below_BTH = model.decoder.below(batch.ids_BT, batch.keep_BT, layer)
+        if below_BTH is None:
+            with torch.no_grad():
+                below_BTH = model.decoder.below(batch.ids_BT, batch.keep_BT, layer)
         states_BTH = model.decoder.above(below_BTH, batch.keep_BT, layer=layer, adapters=adapters)
         logits_MV = model.decoder.logits(states_BTH[batch.rows_M, batch.places_M])
     losses_M = functional.cross_entropy(logits_MV.float(), batch.targets_M, reduction="none")
     rows = len(batch.ids_BT)
     summed_B = losses_M.new_zeros(rows).index_add(0, batch.rows_M, losses_M)
     return summed_B / torch.bincount(batch.rows_M, minlength=rows)
+
+
+States: TypeAlias = Callable[[Sequence[Written]], Tensor]
+"""Rows -> (B, T, H) what enters the lowest layer with an adapter, as :class:`sartor.pretrain.below.Below` has it."""
 
 
 # --- the anchor ---------------------------------------------------------------------------------------------
@@ -168,6 +177,7 @@ class AnchorLesson:
     train: InstructionMixture
     watched: InstructionMixture
     dial: Dial
+    below: States | None = None
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -185,9 +195,11 @@ class AnchorLesson:
         return {"answers": torch.stack(losses).mean()}
 
     def _loss(self, episodes: Sequence[Episode], parameters: Mapping[str, Tensor]) -> Tensor:
-        batch = Batch.of(written(self.model, episodes), next(self.model.decoder.parameters()).device)
+        rows = written(self.model, episodes)
+        batch = Batch.of(rows, next(self.model.decoder.parameters()).device)
         layer = first_layer(self.model, self.dial.layers)
-        return answer_losses(self.model, batch, as_adapters(parameters), layer).mean()
+        known = self.below(rows) if self.below else None
+        return answer_losses(self.model, batch, as_adapters(parameters), layer, known).mean()
 
 
 def draw(mixture: InstructionMixture, dial: Dial, random: np.random.Generator) -> tuple[Episode, ...]:
@@ -198,6 +210,11 @@ def draw(mixture: InstructionMixture, dial: Dial, random: np.random.Generator) -
 def written(model: LanguageModel, episodes: Sequence[Episode]) -> list[Written]:
     """Return the rows of episodes, one after the other."""
     return [write(model, row, episode.instruction) for episode in episodes for row in episode.queries]
+
+
+def all_rows(model: LanguageModel, tasks: Iterable[InstructionTask]) -> list[Written]:
+    """Return every row that episodes of these tasks can ask, if no instruction is shown."""
+    return [write(model, row) for task in tasks for row in task.train]
 
 
 def rows_of(episodes: Sequence[Episode]) -> NDArray[np.int64]:

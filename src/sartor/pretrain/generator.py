@@ -22,7 +22,7 @@ from sartor.nn.language import LanguageModel
 from sartor.nn.set_encoder import SetEncoder
 from sartor.nn.weight_heads import Adapters, BasisHead, Sites
 from sartor.pretrain import adapters, run
-from sartor.pretrain.adapters import Batch, Conditions, Dial, Sentences
+from sartor.pretrain.adapters import Batch, Conditions, Dial, Sentences, States
 from sartor.pretrain.instructions import Episode, InstructionMixture
 from sartor.pretrain.run import Look, Losses, Pace
 
@@ -58,6 +58,7 @@ class GeneratorLesson:
     train: InstructionMixture
     watched: InstructionMixture
     dial: Dial
+    below: States | None = None
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -96,13 +97,15 @@ class GeneratorLesson:
     ) -> Tensor:
         """Return (B,) the losses of the rows of episodes, under their own conditions or those of others."""
         device = next(self.model.decoder.parameters()).device
-        batch = Batch.of(adapters.written(self.model, episodes), device)
+        rows = adapters.written(self.model, episodes)
+        batch = Batch.of(rows, device)
         told = self.sentences([episode.condition for episode in conditions or episodes], device)
         generated: Adapters = functional_call(self.generator, dict(parameters), (told,))
         of_row = torch.from_numpy(adapters.rows_of(episodes)).to(device)
         joined = adapters_of_rows(join(self.anchor, generated, dial), of_row)
         layer = adapters.first_layer(self.model, self.dial.layers)
-        return adapters.answer_losses(self.model, batch, joined, layer)
+        known = self.below(rows) if self.below else None
+        return adapters.answer_losses(self.model, batch, joined, layer, known)
 
 
 def train(lesson: GeneratorLesson, folder: Path, *, seed: int, on_look: Callable[[Look], None]) -> dict[str, Tensor]:
