@@ -3,6 +3,9 @@
 import unicodedata
 from collections.abc import Iterable
 
+MARKS = 30
+"""Combining marks in a row that are read (Unicode Standard Annex 15, stream-safe text)."""
+
 
 def normalise(text: str) -> str:
     """Return ``text`` without what does not change its meaning: width, case, runs of spaces.
@@ -10,8 +13,26 @@ def normalise(text: str) -> str:
     >>> normalise("  Ｈello   World ")
     'hello world'
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    folded = compatible(text).casefold()
+    return " ".join(compatible(folded).split())
+
+
+def compatible(text: str) -> str:
+    """Return Unicode's NFKC of ``text``, combining marks beyond :data:`MARKS` in a row left out.
+
+    The time that sorting them takes grows with the square of their number, and no script needs as many.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFKC", _bounded(text))
+
+
+def _bounded(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= MARKS:
+            kept.append(char)
+    return text if len(kept) == len(text) else "".join(kept)
 
 
 def short(text: str) -> str:

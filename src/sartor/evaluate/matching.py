@@ -24,9 +24,6 @@ LCS_TOKENS = 2000
 CHRF_ORDER = 6
 CHRF_BETA = 2
 
-_MARKS = 30
-"""Combining marks in a row, more than any script needs (Unicode Standard Annex 15, stream-safe text); others are left
-out, for the time that NFKC takes to sort them grows with the square of their number."""
 _LAYOUT = dict.fromkeys(map(ord, "\u00ad\u061c\u200b\u200e\u200f\u2060\ufe0e\ufe0f\ufeff"))
 _LAYOUT |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 """Not the joiners U+200C and U+200D: they change letters, in Persian and Sinhala for two."""
@@ -120,17 +117,7 @@ def chrf(answer: str, reference: str) -> float:
 def _seen(text: str) -> str:
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", _bounded(texts.encodable(text).translate(_LAYOUT)))
-
-
-def _bounded(text: str) -> str:
-    kept: list[str] = []
-    marks = 0
-    for char in text:
-        marks = marks + 1 if unicodedata.combining(char) else 0
-        if marks <= _MARKS:
-            kept.append(char)
-    return "".join(kept)
+    return texts.compatible(texts.encodable(text).translate(_LAYOUT))
 
 
 def _squad_tokens(text: str) -> list[str]:
