@@ -126,8 +126,7 @@ def load(folder: Path, tasks: Sequence[InstructionTask], cache: Path) -> Trained
     anchor = {name: tensor.float() for name, tensor in load_file(folder / "anchor.safetensors").items()}
     weights = {name: tensor.float() for name, tensor in load_file(folder / "generator.safetensors").items()}
     adapter = adapters.as_adapters(anchor)
-    shapes = {path: (b.shape[1], a.shape[2]) for path, (a, b) in adapter.items()}
-    made = Generator(shapes, rank=generator.CPU.rank)
+    made = Generator(adapters.sites_of(model, adapter), rank=generator.CPU.rank)
     made.load_state_dict(weights)
     texts = [*adapters.condition_texts(tasks), *(garbled(task.descriptions[0]) for task in tasks)]
     sentences = adapters.embed(load_base("all-minilm-l6-v2"), texts, cache)

@@ -75,6 +75,13 @@ def test_adapters_stand_at_the_chosen_sites_of_the_upper_layers(model):
     assert {path.rpartition(".")[2] for path in found} == set(DIAL.targets)
 
 
+def test_sites_keep_the_decoders_order_whatever_the_order_of_a_file(model):
+    adapter = adapters.as_adapters(dict(sorted(adapters.fresh(model, DIAL, 0).items(), reverse=True)))
+    wanted = adapters.chosen_sites(model, DIAL)
+    assert list(adapter) != list(wanted)
+    assert list(adapters.sites_of(model, adapter).items()) == list(wanted.items())
+
+
 def lesson(model, mixture, steps=4):
     dial = dataclasses.replace(DIAL, pace=dataclasses.replace(DIAL.pace, steps=steps, every=steps // 2))
     return adapters.AnchorLesson(model, mixture, mixture, dial)

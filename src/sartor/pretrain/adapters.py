@@ -164,6 +164,14 @@ def as_adapters(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Ten
     return {path: (parameters[path + A][None], parameters[path + B][None]) for path in paths}
 
 
+def sites_of(model: LanguageModel, adapter: Adapters) -> dict[str, tuple[int, int]]:
+    """Return path -> (O, I) of an adapter's sites in the decoder's order, which a file of tensors does not keep.
+
+    A generator's own weights are numbered in that order.
+    """
+    return {path: shape for path, shape in sites(model.decoder).items() if path in adapter}
+
+
 def as_parameters(adapter: Adapters) -> Parameters:
     """Return the matrices of one adapter, as :func:`as_adapters` takes them."""
     return {path + name: part[0] for path, both in adapter.items() for name, part in zip((A, B), both, strict=True)}
