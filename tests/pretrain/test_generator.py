@@ -12,7 +12,7 @@ from sartor.types import Example
 
 DIAL = adapters.Dial(Pace(steps=4, rate=1e-2, warm_up=1, every=2), tasks=2, rows=2, rank=3, layers=2, watched=2)
 
-STEPS = 150
+STEPS = 400
 
 
 def task(name, answer):
