@@ -35,7 +35,7 @@ from sartor.data.text import answers_a_question, encodable
 from sartor.errors import AssetError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED, Condition, Control, Family, FloatArray, Prediction
 from sartor.nn import anchor as anchors
-from sartor.nn import features, solve
+from sartor.nn import features, lora, solve
 from sartor.nn.branch import BranchedEncoder
 from sartor.nn.encoder import (
     BertEncoder,
@@ -86,8 +86,8 @@ class TextBase:
     prefix: str
     branched: BranchedEncoder | None = None
     """The encoder with its anchor, if there is one."""
-    questions: BranchedEncoder | None = None
-    """The same with the adapter that the answers to a question are read by, if the anchor has one."""
+    questions: Weights | None = None
+    """The adapter that the answers to a question are read by, if the anchor has one; few tasks ask any."""
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
@@ -158,15 +158,16 @@ def anchored(base: TextBase, anchor: Path, *, name: str) -> TextBase:
         raise AssetError(f"The anchor {anchor.name} cannot be read ({error}). Install Sartor again.") from error
     device = next(base.encoder.parameters()).device
 
-    def beside(adapter: Weights) -> BranchedEncoder:
-        return BranchedEncoder(base.encoder, {name: tensor.to(device) for name, tensor in adapter.items()})
-
+    rows, questions = (
+        {name: tensor.to(device) for name, tensor in adapter.items()} for adapter in (found.rows, found.questions)
+    )
+    lora.check(base.encoder, questions)
     sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
     return replace(
         base,
         ref=BaseRef(name, sha256, base.ref.licence),
-        branched=beside(found.rows),
-        questions=beside(found.questions) if found.questions else None,
+        branched=BranchedEncoder(base.encoder, rows),
+        questions=questions or None,
     )
 
 
@@ -222,7 +223,8 @@ class TextClassification(Family[TextFeatures]):
         pooled = plain.pooled + framed.pooled
         if base.questions and requirement.description and answers_a_question(names):
             at = len(POOLED)
-            pooled[:, at] = _answers(base, base.questions, requirement.description, names, base.poolings[at])
+            reader = BranchedEncoder(base.encoder, base.questions)
+            pooled[:, at] = _answers(base, reader, requirement.description, names, base.poolings[at])
         return TextFeatures(features.unit(pooled), plain.words, plain.characters, plain.cut, plain.texts)
 
     @override

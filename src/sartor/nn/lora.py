@@ -50,11 +50,23 @@ def fresh(
     device = next(encoder.parameters()).device
     adapter: dict[str, Tensor] = {}
     for path, (outputs, inputs) in _targeted(sites(encoder), targets).items():
-        # nn.init.kaiming_uniform_(a=sqrt(5)) is a bound of 1 / sqrt(I)
-        uniform = torch.rand(rank, inputs, generator=generator) * 2 - 1
-        adapter[path + A] = (uniform / math.sqrt(inputs)).to(device)
+        adapter[path + A] = fresh_a(rank, inputs, generator).to(device)
         adapter[path + B] = torch.zeros(outputs, rank, device=device)
     return adapter
+
+
+def fresh_a(rank: int, inputs: int, generator: torch.Generator) -> Tensor:
+    """Return how the paper's code starts A (r, I): nn.init.kaiming_uniform_(a=sqrt(5)) is a bound of 1 / sqrt(I)."""
+    return (torch.rand(rank, inputs, generator=generator) * 2 - 1) / math.sqrt(inputs)
+
+
+def check(encoder: BertEncoder, adapter: Weights) -> None:
+    """Compare an adapter with the layers that it names; no weight is touched.
+
+    Raises:
+        BundleError: if it does not fit the encoder.
+    """
+    _pairs(encoder, adapter)
 
 
 def merged(encoder: BertEncoder, adapter: Weights) -> BertEncoder:
