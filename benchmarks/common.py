@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import string
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,13 @@ def public_sets(data: Path) -> dict[str, dict[str, tuple[Example, ...]]]:
         if file.endswith(".csv"):
             found.setdefault(folder, {})[file.removesuffix(".csv")] = read_csv(content)
     return found
+
+
+def gibberish(text: str) -> str:
+    """Return words of random letters, as long as those of a text; always the same."""
+    random = np.random.default_rng(0)
+    letters = list(string.ascii_lowercase)
+    return " ".join("".join(random.choice(letters, len(word))) for word in text.split())
 
 
 def without(rows: Iterable[Example], others: Iterable[Example]) -> tuple[Example, ...]:

@@ -25,7 +25,6 @@ other case, where wrong ones tie to the digit.
 Dimension key:   N: rows   C: labels
 """
 
-import string
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import heldout
-from benchmarks.common import Run, TextTask, arguments, gap, group_mean, points, read_index, read_tasks, table
+from benchmarks.common import (
+    Run,
+    TextTask,
+    arguments,
+    gap,
+    gibberish,
+    group_mean,
+    points,
+    read_index,
+    read_tasks,
+    table,
+)
 from benchmarks.fewshot import draw, require, targets
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, IntArray
@@ -172,10 +182,7 @@ def described(need: Requirement, other: str) -> dict[str, Requirement]:
 
 def garbled(need: Requirement) -> dict[str, Requirement]:
     """Return the requirement under words of random letters, as long as those of its description."""
-    random = np.random.default_rng(0)
-    letters = list(string.ascii_lowercase)
-    words = ("".join(random.choice(letters, len(word))) for word in need.description.split())
-    return {"gibberish": replace(need, description=" ".join(words))}
+    return {"gibberish": replace(need, description=gibberish(need.description))}
 
 
 def named(need: Requirement) -> dict[str, Requirement]:

@@ -18,7 +18,6 @@ over groups; intervals by drawing groups anew.
 Dimension key:   G: conditions   B: rows   S: sites   K: width of a basis
 """
 
-import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,19 +28,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.common import Run, arguments, group_mean, table
+from benchmarks.common import Run, arguments, gibberish, group_mean, table
 from sartor.evaluate.matching import exact_match
 from sartor.families.text_classification import load_base
 from sartor.nn.anchored import join
+from sartor.nn.decoder import Adapters
 from sartor.nn.generation import generate
 from sartor.nn.language import LanguageModel, load_language_model
-from sartor.nn.weight_heads import Adapters
 from sartor.pretrain import adapters, generator, instructions
 from sartor.pretrain.adapters import Batch, Sentences
 from sartor.pretrain.generator import Generator
 from sartor.pretrain.instructions import Condition, InstructionTask
 from sartor.types import Example
 
+BASE = "smollm2-135m-instruct"
 SHOWN = 4
 SHOTS = 16
 MOST_NEW, MOST_READ = 32, 512
@@ -122,22 +122,19 @@ def spread(tasks: Sequence[InstructionTask], most: int | None) -> list[Instructi
 
 def load(folder: Path, tasks: Sequence[InstructionTask], cache: Path) -> Trained:
     """Return what the recipe left, ready for conditions of these tasks."""
-    model = load_language_model("smollm2-135m-instruct")
-    anchor = {name: tensor.float() for name, tensor in load_file(folder / "anchor.safetensors").items()}
+    model, anchor = load_language_model(BASE), load_anchor(folder)
     weights = {name: tensor.float() for name, tensor in load_file(folder / "generator.safetensors").items()}
-    adapter = adapters.as_adapters(anchor)
-    made = Generator(adapters.sites_of(model, adapter), rank=generator.CPU.rank)
+    made = Generator(adapters.sites_of(model, anchor), rank=generator.CPU.rank)
     made.load_state_dict(weights)
-    texts = [*adapters.condition_texts(tasks), *(garbled(task.descriptions[0]) for task in tasks)]
+    texts = [*adapters.condition_texts(tasks), *(gibberish(task.descriptions[0]) for task in tasks)]
     sentences = adapters.embed(load_base("all-minilm-l6-v2"), texts, cache)
-    return Trained(model, adapter, made.eval(), sentences, min(int(path.split(".")[2]) for path in adapter))
+    return Trained(model, anchor, made.eval(), sentences, min(int(path.split(".")[2]) for path in anchor))
 
 
-def garbled(text: str) -> str:
-    """Return words of random letters, as long as those of a text."""
-    random = np.random.default_rng(0)
-    letters = list(string.ascii_lowercase)
-    return " ".join("".join(random.choice(letters, len(word))) for word in text.split())
+def load_anchor(folder: Path) -> Adapters:
+    """Return the anchor that the recipe left."""
+    found = load_file(folder / "anchor.safetensors")
+    return adapters.as_adapters({name: tensor.float() for name, tensor in found.items()})
 
 
 def conditions(task: InstructionTask) -> dict[str, Condition]:
@@ -147,7 +144,7 @@ def conditions(task: InstructionTask) -> dict[str, Condition]:
         "description": Condition("description", told, (), ()),
         "examples": Condition("examples", None, support, ()),
         "both": Condition("both", told, support, ()),
-        "gibberish": Condition("description", garbled(told), (), ()),
+        "gibberish": Condition("description", gibberish(told), (), ()),
     }
 
 

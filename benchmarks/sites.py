@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from benchmarks.common import Run, arguments, group_mean, table
-from benchmarks.generation import spread
+from benchmarks.generation import BASE, load_anchor, spread
+from sartor.nn.decoder import Adapters
 from sartor.nn.language import LanguageModel, load_language_model
-from sartor.nn.weight_heads import Adapters
 from sartor.pretrain import adapters, instructions
 from sartor.pretrain.adapters import AnchorLesson, Batch, Dial
 from sartor.pretrain.instructions import Chances, InstructionMixture, InstructionTask
@@ -33,6 +32,8 @@ SITES = {
     "all seven": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 }
 ROWS, TESTS = 24, 16
+LAYERS = 10
+"""The upper ones, which have adapters."""
 
 
 def main() -> None:
@@ -49,8 +50,7 @@ def main() -> None:
     run = Run("sites", options, seeds=range(options.seeds))
     split = instructions.load(options.data, held_out=options.fold)
     tasks = adapters.few_rows(spread(split.validation, options.most), ROWS, 1)
-    model = load_language_model("smollm2-135m-instruct")
-    anchor = adapters.as_adapters({k: v.float() for k, v in load_file(options.run / "anchor.safetensors").items()})
+    model, anchor = load_language_model(BASE), load_anchor(options.run)
     rows: list[dict[str, Any]] = []
     for at, task in enumerate(tasks, start=1):
         found: dict[str, Any] = {"base": loss(model, task, None), "anchor": loss(model, task, anchor)}
@@ -68,7 +68,7 @@ def main() -> None:
 def own(model: LanguageModel, task: InstructionTask, targets: Sequence[str], steps: int) -> Adapters:
     """Return an adapter that was trained on a task's training rows alone."""
     pace = Pace(steps=steps, rate=2e-3, warm_up=min(10, steps), every=steps)
-    dial = Dial(pace, tasks=1, rows=8, rank=8, layers=10, targets=tuple(targets), watched=1)
+    dial = Dial(pace, tasks=1, rows=8, rank=8, layers=LAYERS, targets=tuple(targets), watched=1)
     mixture = InstructionMixture([task], Chances(same_input=0.0, shown=(1.0, 0.0, 0.0)))
     with tempfile.TemporaryDirectory() as folder:
         lesson = AnchorLesson(model, mixture, mixture, dial)
@@ -79,7 +79,7 @@ def own(model: LanguageModel, task: InstructionTask, targets: Sequence[str], ste
 def loss(model: LanguageModel, task: InstructionTask, adapter: Adapters | None) -> float:
     """Return the mean cross-entropy of the answers to a task's test rows."""
     rows = [adapters.write(model, row) for row in task.test[:TESTS]]
-    layer = adapters.first_layer(model, 10)
+    layer = adapters.first_layer(model, LAYERS)
     return float(adapters.answer_losses(model, Batch.of(rows, torch.device("cpu")), adapter, layer).mean())
 
 

@@ -1,12 +1,27 @@
-"""What recipes share: telling a person how far a run is, and its picture."""
+"""What recipes share: their flags, telling a person how far a run is, and its picture."""
 
+import argparse
 import json
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sartor.pretrain.run import HISTORY, Look, Pace
+
+
+def parser(about: str, dials: Iterable[str], base: str) -> argparse.ArgumentParser:
+    """Return the flags that every recipe has; those of its own are added."""
+    made = argparse.ArgumentParser(description=about.partition("\n")[0])
+    made.add_argument("--data", type=Path, required=True, help="folder of the public data")
+    made.add_argument("--dial", choices=list(dials), default="cpu", help="how much is spent")
+    made.add_argument("--base", default=base)
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sartor-pretrain")
+    made.add_argument("--out", type=Path, required=True, help="folder of the run")
+    return made
 
 
 class Tasks(Protocol):

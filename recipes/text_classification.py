@@ -20,12 +20,10 @@ matplotlib, run.png.
 import argparse
 import hashlib
 import json
-import tempfile
-from pathlib import Path
 
 import torch
 
-from recipes.common import Teller, draw
+from recipes.common import Teller, draw, parser
 from sartor.families.text_classification import load_base, sayings
 from sartor.nn.anchor import ANCHOR, write
 from sartor.pretrain import anchor, mixture, public, questions, states
@@ -76,19 +74,12 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
+    flags = parser(__doc__ or "", DIALS, base="all-minilm-l6-v2")
     folds = [*map(str, range(public.FOLDS)), "none"]
-    parser.add_argument(
+    flags.add_argument(
         "--fold", choices=folds, required=True, help="groups that it never sees; none: those of the benchmarks alone"
     )
-    parser.add_argument("--dial", choices=DIALS, default="cpu", help="how much is spent")
-    parser.add_argument("--base", default="all-minilm-l6-v2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sartor-pretrain")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    return parser.parse_args()
+    return flags.parse_args()
 
 
 def write_card(options: argparse.Namespace, divided: mixture.Split) -> None:

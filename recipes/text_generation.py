@@ -18,12 +18,11 @@ its history.json and, with matplotlib, run.png.
 import argparse
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
 import torch
 
-from recipes.common import Teller, draw
+from recipes.common import Teller, draw, parser
 from sartor.families.text_classification import load_base
 from sartor.nn.anchor import replace_file
 from sartor.nn.language import load_language_model
@@ -73,17 +72,10 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
-    parser.add_argument("--fold", type=int, default=0, help="groups that it never sees; 0 hides the benchmarks too")
-    parser.add_argument("--dial", choices=DIALS, default="cpu", help="how much is spent")
-    parser.add_argument("--base", default="smollm2-135m-instruct")
-    parser.add_argument("--sentences", default="all-minilm-l6-v2", help="base that embeds conditions")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sartor-pretrain")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    return parser.parse_args()
+    flags = parser(__doc__ or "", DIALS, base="smollm2-135m-instruct")
+    flags.add_argument("--fold", type=int, default=0, help="groups that it never sees; 0 hides the benchmarks too")
+    flags.add_argument("--sentences", default="all-minilm-l6-v2", help="base that embeds conditions")
+    return flags.parse_args()
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:

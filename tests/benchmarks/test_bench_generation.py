@@ -31,7 +31,7 @@ def trained():
         made = Generator(adapters.chosen_sites(model, DIAL), rank=2, width=32)
         made.encoder = SetEncoder(inputs=8, width=32)
         torch.nn.init.normal_(made.head.small.weight, std=0.3)
-    texts = [*adapters.condition_texts(TASKS), *(generation.garbled(one.descriptions[0]) for one in TASKS)]
+    texts = [*adapters.condition_texts(TASKS), *(generation.gibberish(one.descriptions[0]) for one in TASKS)]
     drawn = np.random.default_rng(0).normal(size=(len(texts), 8))
     sentences = Sentences(texts, (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16))
     return generation.Trained(model, anchor, made.eval(), sentences, 1)

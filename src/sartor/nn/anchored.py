@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sartor.errors import BundleError, TaskError
-from sartor.nn.weight_heads import Adapters
+from sartor.nn.decoder import Adapters
 
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"

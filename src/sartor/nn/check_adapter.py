@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sartor.errors import BundleError, TaskError, did_you_mean
-from sartor.nn.weight_heads import Adapters, Sites
+from sartor.nn.decoder import Adapters
+from sartor.nn.weight_heads import Sites
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def generate(
         BundleError: if an adapter does not fit.
     """
     answers: list[list[int]] = [[] for _ in prompts]
-    steps = _steps(decoder, prompts, adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
+    _check(decoder, prompts, max_new_tokens, temperature)
+    steps = _each_step(decoder, prompts, adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
     for rows, tokens in steps:
         for row, token in zip(rows, tokens, strict=True):
             answers[row].append(token)
@@ -65,22 +66,9 @@ def stream(
     seed: int = 0,
 ) -> Iterator[int]:
     """Yield the new tokens of one prompt as they come; arguments and errors as of :func:`generate`."""
-    steps = _steps(decoder, [prompt], adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
+    _check(decoder, [prompt], max_new_tokens, temperature)  # now, and not when the first token is asked for
+    steps = _each_step(decoder, [prompt], adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
     return (token for _, tokens in steps for token in tokens)
-
-
-def _steps(
-    decoder: Decoder,
-    prompts: Sequence[Sequence[int]],
-    adapters: Adapters,
-    max_new_tokens: int,
-    stop_ids: Collection[int],
-    temperature: float,
-    seed: int,
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Check all, then return an iterator over steps: numbers of the rows that go on, and their new tokens."""
-    _check(decoder, prompts, max_new_tokens, temperature)
-    return _each_step(decoder, prompts, adapters, max_new_tokens, stop_ids, temperature, seed)
 
 
 def _check(decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float) -> None:
@@ -109,6 +97,7 @@ def _each_step(
     temperature: float,
     seed: int,
 ) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the numbers of the rows that go on and their new tokens, step by step."""
     if not prompts:
         return
     table = decoder.model.embed_tokens.weight

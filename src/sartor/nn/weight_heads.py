@@ -24,9 +24,9 @@ from torch.nn import functional
 from typing_extensions import override
 
 from sartor.errors import TaskError
+from sartor.nn import lora
+from sartor.nn.decoder import Adapters
 
-Adapters: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
-"""Site -> A (G, r, I) and B (G, O, r)."""
 Sites: TypeAlias = Mapping[str, tuple[int, int]]
 
 _PATH = re.compile(r"\.layers\.(\d+)\.(.+)$")
@@ -73,11 +73,6 @@ class _Places:
                     "a kind of module. Take a basis head."
                 )
         return [found[kind] for kind in range(self.kinds)]
-
-
-def _uniform(rank: int, inputs: int, random: torch.Generator) -> Tensor:
-    """Return how LoRA's code starts A (r, I): nn.init.kaiming_uniform_(a=sqrt(5)) is a bound of 1 / sqrt(I)."""
-    return (torch.rand(rank, inputs, generator=random) * 2 - 1) / math.sqrt(inputs)
 
 
 class WeightHead(nn.Module, ABC):
@@ -258,7 +253,7 @@ def _bias_start(width: int, shape: tuple[int, int], rank: int, random: torch.Gen
     with torch.no_grad():
         made.weight.zero_()
         made.bias.zero_()
-        made.bias[: rank * inputs] = _uniform(rank, inputs, random).flatten()
+        made.bias[: rank * inputs] = lora.fresh_a(rank, inputs, random).flatten()
     return made
 
 
@@ -398,7 +393,7 @@ def _block_starts(shapes: Sequence[tuple[int, int]], rank: int, columns: int, se
     random = torch.Generator().manual_seed(seed)
     return [
         (
-            torch.stack(_uniform(rank, inputs, random).split(columns, dim=1)),
+            torch.stack(lora.fresh_a(rank, inputs, random).split(columns, dim=1)),
             torch.zeros(outputs // columns, rank, columns),
         )
         for outputs, inputs in shapes

@@ -9,10 +9,6 @@ Dimension key:   B: rows of a step   T: tokens   M: answer tokens of a step   G:
                  V: vocabulary   r: rank   I, O: inputs and outputs of a site
 """
 
-import hashlib
-import json
-import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from sartor.families.text_classification import TextBase
+from sartor.nn import lora
 from sartor.nn.decoder import Adapters, sites
 from sartor.nn.encoder import Pooling, encode_texts, padded
 from sartor.nn.language import LanguageModel
-from sartor.pretrain import run
+from sartor.pretrain import kept, run
 from sartor.pretrain.instructions import Condition, Episode, InstructionMixture, InstructionTask
 from sartor.pretrain.run import Look, Losses, Pace, Parameters
 from sartor.types import Example, Progress, silent
@@ -152,8 +149,7 @@ def fresh(model: LanguageModel, dial: Dial, seed: int) -> Parameters:
     device = next(model.decoder.parameters()).device
     found: Parameters = {}
     for path, (outputs, inputs) in chosen_sites(model, dial).items():
-        uniform = torch.rand(dial.rank, inputs, generator=generator) * 2 - 1
-        found[path + A] = (uniform / math.sqrt(inputs)).to(device)
+        found[path + A] = lora.fresh_a(dial.rank, inputs, generator).to(device)
         found[path + B] = torch.zeros(outputs, dial.rank, device=device)
     return found
 
@@ -203,11 +199,21 @@ class AnchorLesson:
         return {"answers": torch.stack(losses).mean()}
 
     def _loss(self, episodes: Sequence[Episode], parameters: Mapping[str, Tensor]) -> Tensor:
-        rows = written(self.model, episodes)
-        batch = Batch.of(rows, next(self.model.decoder.parameters()).device)
-        layer = first_layer(self.model, self.dial.layers)
-        known = self.below(rows) if self.below else None
-        return answer_losses(self.model, batch, as_adapters(parameters), layer, known).mean()
+        return episode_losses(self.model, episodes, as_adapters(parameters), self.dial, self.below).mean()
+
+
+def episode_losses(
+    model: LanguageModel,
+    episodes: Sequence[Episode],
+    adapters: Adapters,
+    dial: Dial,
+    below: States | None,
+) -> Tensor:
+    """Return (B,) the losses of the rows of episodes, one after the other, under one adapter or one for each row."""
+    rows = written(model, episodes)
+    batch = Batch.of(rows, next(model.decoder.parameters()).device)
+    known = below(rows) if below else None
+    return answer_losses(model, batch, adapters, first_layer(model, dial.layers), known)
 
 
 def draw(mixture: InstructionMixture, dial: Dial, random: np.random.Generator) -> tuple[Episode, ...]:
@@ -312,28 +318,26 @@ def condition_texts(tasks: Iterable[InstructionTask]) -> list[str]:
 
 def embed(base: TextBase, texts: Sequence[str], cache: Path, progress: Progress = silent) -> Sentences:
     """Return the sentence embeddings (N, E) of texts, of length one, computed once and kept in ``cache``."""
-    parts = [base.ref.sha256, CONDITION_TOKENS, *texts]
-    key = hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    path = cache / f"sentences-{key}.npy"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        done = 0
+    told_by = [base.ref.sha256, CONDITION_TOKENS, *texts]
+    folder = kept.once(cache, "sentences", told_by, lambda folder: _embed(base, texts, folder, progress))
+    return Sentences(texts, np.load(folder / "embeddings.npy"))
 
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress("embed", done, len(texts))
 
-        last = Pooling(base.encoder.config.layers)
-        with torch.autocast(next(base.encoder.parameters()).device.type, torch.bfloat16):  # twice as fast on a core
-            found, _ = encode_texts(
-                base.encoder, base.tokenizer, texts, (last,), max_tokens=CONDITION_TOKENS, on_rows=on_rows
-            )
-        unit = found[:, 0] / np.linalg.norm(found[:, 0], axis=1, keepdims=True)
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, unit.astype(np.float16))
-        partial.replace(path)
-    return Sentences(texts, np.load(path))
+def _embed(base: TextBase, texts: Sequence[str], folder: Path, progress: Progress) -> None:
+    done = 0
+
+    def on_rows(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress("embed", done, len(texts))
+
+    last = Pooling(base.encoder.config.layers)
+    with torch.autocast(next(base.encoder.parameters()).device.type, torch.bfloat16):  # twice as fast on a core
+        found, _ = encode_texts(
+            base.encoder, base.tokenizer, texts, (last,), max_tokens=CONDITION_TOKENS, on_rows=on_rows
+        )
+    unit = found[:, 0] / np.linalg.norm(found[:, 0], axis=1, keepdims=True)
+    np.save(folder / "embeddings.npy", unit.astype(np.float16))
 
 
 def few_rows(tasks: Iterable[InstructionTask], most: int, wordings: int) -> list[InstructionTask]:

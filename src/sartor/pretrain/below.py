@@ -6,9 +6,6 @@ again for every other head and every other seed on the same rows.
 Dimension key:   K: tokens of all rows   B: rows of a step   T: tokens   H: hidden width
 """
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from torch import Tensor
 
 from sartor.nn.encoder import padded
 from sartor.nn.language import LanguageModel
+from sartor.pretrain import kept
 from sartor.pretrain.adapters import Written
 from sartor.types import Progress, silent
 
@@ -51,22 +49,10 @@ class Below:
 def prepare(
     model: LanguageModel, rows: Iterable[Written], layer: int, cache: Path, progress: Progress = silent
 ) -> Below:
-    """Return the states that enter ``layer``, computed unless ``cache`` has them.
-
-    A run that is cut off begins again: nothing stands under the folder's name before all is there.
-    """
+    """Return the states that enter ``layer``, computed unless ``cache`` has them."""
     table = sorted(set(rows), key=lambda row: row.ids)
-    parts = [model.spec.sha256, layer, *(row.ids for row in table)]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    folder = cache / f"below-{key}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".below-") as scratch:
-            partial = Path(scratch) / key
-            partial.mkdir()
-            _compute(model, table, layer, partial, progress)
-            if not folder.exists():
-                partial.rename(folder)
+    told_by = [model.spec.sha256, layer, *(row.ids for row in table)]
+    folder = kept.once(cache, "below", told_by, lambda folder: _compute(model, table, layer, folder, progress))
     return Below(table, folder, next(model.decoder.parameters()).device)
 
 

@@ -17,12 +17,13 @@ from torch.func import functional_call
 from typing_extensions import override
 
 from sartor.nn.anchored import join
+from sartor.nn.decoder import Adapters
 from sartor.nn.decoder import rows_of as adapters_of_rows
 from sartor.nn.language import LanguageModel
 from sartor.nn.set_encoder import SetEncoder
-from sartor.nn.weight_heads import Adapters, BasisHead, Sites
+from sartor.nn.weight_heads import BasisHead, Sites
 from sartor.pretrain import adapters, run
-from sartor.pretrain.adapters import Batch, Conditions, Dial, Sentences, States
+from sartor.pretrain.adapters import Conditions, Dial, Sentences, States
 from sartor.pretrain.instructions import Episode, InstructionMixture
 from sartor.pretrain.run import Look, Losses, Pace
 
@@ -97,15 +98,11 @@ class GeneratorLesson:
     ) -> Tensor:
         """Return (B,) the losses of the rows of episodes, under their own conditions or those of others."""
         device = next(self.model.decoder.parameters()).device
-        rows = adapters.written(self.model, episodes)
-        batch = Batch.of(rows, device)
         told = self.sentences([episode.condition for episode in conditions or episodes], device)
         generated: Adapters = functional_call(self.generator, dict(parameters), (told,))
         of_row = torch.from_numpy(adapters.rows_of(episodes)).to(device)
         joined = adapters_of_rows(join(self.anchor, generated, dial), of_row)
-        layer = adapters.first_layer(self.model, self.dial.layers)
-        known = self.below(rows) if self.below else None
-        return adapters.answer_losses(self.model, batch, joined, layer, known)
+        return adapters.episode_losses(self.model, episodes, joined, self.dial, self.below)
 
 
 def train(lesson: GeneratorLesson, folder: Path, *, seed: int, on_look: Callable[[Look], None]) -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from csv import DictReader
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -255,11 +254,10 @@ def _eighth(text: str) -> int:
 
 def public_tasks(data: Path, dial: Dial) -> list[InstructionTask]:
     """Return the English tasks of a data folder that may be learned from, with the rows that are short enough."""
-    metrics = _metrics(data)
     rows = [
         row
         for row in public.read_index(data)
-        if row.trainable and row.language == "en" and row.kind in dial.kinds and metrics[_key(row)] in METRICS
+        if row.trainable and row.language == "en" and row.kind in dial.kinds and row.metric in METRICS
     ]
     archives = {name: public.read_archive(data / "text" / f"{name}.tar.xz") for name in {r.collection for r in rows}}
     tasks = [_text_task(row, archives[row.collection]) for row in rows]
@@ -267,26 +265,17 @@ def public_tasks(data: Path, dial: Dial) -> list[InstructionTask]:
     told = public.descriptions(data, [task for task, _ in tasks if task.collection == "sni"], dial.wordings)
     return [
         InstructionTask(
-            name=_key(row),
+            name=f"{row.collection}/{row.name}",
             group=row.group,
             family=row.collection,
             descriptions=_wordings([*told.get(row.name, [task.description]), *more], dial),
             train=_short(task.train, dial),
             test=_short(task.test, dial),
-            metric=metrics[_key(row)],
+            metric=row.metric,
             pool=None,
         )
         for row, (task, more) in zip(rows, tasks, strict=True)
     ]
-
-
-def _key(row: IndexRow) -> str:
-    return f"{row.collection}/{row.name}"
-
-
-def _metrics(data: Path) -> dict[str, str]:
-    with (data / "text" / "INDEX.csv").open(encoding="utf-8", newline="") as file:
-        return {f"{row['family']}/{row['task']}": row["metric"] for row in DictReader(file)}
 
 
 def _text_task(row: IndexRow, files: Mapping[str, bytes]) -> tuple[TextTask, list[str]]:

@@ -50,6 +50,8 @@ class IndexRow:
     """From material that asks not to be trained on; it is only judged here."""
     licence: str = "unclear"
     """The index's flag: ``ok``, or why not."""
+    metric: str = ""
+    """What answers are judged by."""
 
     @property
     def trainable(self) -> bool:
@@ -84,6 +86,7 @@ def read_index(data: Path) -> list[IndexRow]:
                 kind=row["kind"],
                 canary=row["canary"] == "True",
                 licence=row["licence_flag"],
+                metric=row["metric"],
             )
             for row in csv.DictReader(file)
         ]

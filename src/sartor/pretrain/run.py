@@ -87,11 +87,11 @@ def descend(
     if (folder / CHECKPOINT).exists():
         run.load(folder)
     while run.step < pace.steps:
-        learned = run.learn(objective, pace, seed)
+        run.learn(objective, pace, seed)
         if run.step % pace.every == 0 or run.step == pace.steps:
             with torch.no_grad():
                 watched = {name: float(loss) for name, loss in objective.watch(run.parameters).items()}
-            look = Look(run.step, learned, watched)
+            look = Look(run.step, run.learned, watched)
             on_look(look)
             run.keep(folder, look)
     return {name: tensor.detach() for name, tensor in run.parameters.items()}
@@ -119,8 +119,8 @@ class _Run:
         self.history: list[Look] = []
         self.recent: list[dict[str, float]] = []
 
-    def learn(self, objective: Objective, pace: Pace, seed: int) -> dict[str, float]:
-        """Take one step; return the mean losses since the last look."""
+    def learn(self, objective: Objective, pace: Pace, seed: int) -> None:
+        """Take one step."""
         self.step += 1
         for group in self.optimiser.param_groups[:2]:
             group["lr"] = pace.rate_at(self.step)
@@ -130,7 +130,11 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.paced, 1.0)
         self.optimiser.step()
         self.recent.append({name: float(loss.detach()) for name, loss in losses.items()})
-        return {name: float(np.mean([past[name] for past in self.recent])) for name in losses}
+
+    @property
+    def learned(self) -> dict[str, float]:
+        """Return the mean losses since the last look."""
+        return {name: float(np.mean([past[name] for past in self.recent])) for name in self.recent[-1]}
 
     def keep(self, folder: Path, look: Look) -> None:
         """Write the checkpoint, whole or not at all."""

@@ -5,9 +5,6 @@ An anchor changes the upper layers alone, so all that a training step needs from
 Dimension key:   N: texts   K: tokens of all texts   n: texts of a step   T: tokens   H: hidden width
 """
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from torch.nn import functional
 from sartor.families.text_classification import POOLED, TextBase
 from sartor.nn import branch
 from sartor.nn.encoder import BertEncoder, InContext, own_tokens, padded, pool
+from sartor.pretrain import kept
 from sartor.types import Progress, silent
 
 MAX_TOKENS = 64
@@ -105,22 +103,9 @@ def _half(states: Tensor) -> torch.autocast:
 
 
 def prepare(base: TextBase, texts: Sequence[str], start: int, cache: Path, progress: Progress = silent) -> Path:
-    """Compute the states of layer ``start`` of all texts, unless ``cache`` has them; return their folder.
-
-    A run that is cut off begins again: nothing stands under the folder's name before all is there.
-    """
-    parts = [base.ref.sha256, base.prefix, start, MAX_TOKENS, *texts]
-    key = hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    folder = cache / f"states-{key}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".states-") as scratch:  # two runs may begin at once
-            partial = Path(scratch) / key
-            partial.mkdir()
-            _compute(base, texts, start, partial, progress)
-            if not folder.exists():
-                partial.rename(folder)
-    return folder
+    """Compute the states of layer ``start`` of all texts, unless ``cache`` has them; return their folder."""
+    told_by = [base.ref.sha256, base.prefix, start, MAX_TOKENS, *texts]
+    return kept.once(cache, "states", told_by, lambda folder: _compute(base, texts, start, folder, progress))
 
 
 @torch.inference_mode()
