@@ -1,0 +1,1 @@
+"""Models on their way out, in formats that other engines read: PEFT, GGUF, a hub folder."""
