@@ -30,9 +30,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sartor.evaluate import cost
-from sartor.families.text_classification import FAMILY, POOLED, TextBase, TextClassification
+from sartor.families.text_classification import FAMILY, TextClassification
 from sartor.nn import encoder, features
 from sartor.nn.features import TextFeatures
+from sartor.nn.text_base import POOLED, TextBase
 from sartor.pretrain.public import IndexRow as IndexRow
 from sartor.pretrain.public import TextTask as TextTask
 from sartor.pretrain.public import read_archive as read_archive

@@ -51,9 +51,10 @@ from benchmarks.common import (
 from benchmarks.fewshot import draw, require, targets
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, IntArray
-from sartor.families.text_classification import FAMILY, TextBase, anchored, load_base, readable, without_anchor
+from sartor.families.text_classification import FAMILY, readable, without_anchor
 from sartor.nn.anchor import ANCHOR
 from sartor.nn.features import TextFeatures
+from sartor.nn.text_base import TextBase, anchored, load_base
 from sartor.pretrain.mixture import TELLING
 from sartor.pretrain.public import fold
 from sartor.types import Example, Requirement

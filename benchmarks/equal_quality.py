@@ -40,12 +40,13 @@ from benchmarks.common import ROOT, Encoder, Run, TextTask, arguments, points, r
 from benchmarks.fewshot import draw, require, targets
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, FloatArray, IntArray
-from sartor.families.text_classification import FAMILY, TextBase, load_base
+from sartor.families.text_classification import FAMILY
 from sartor.finetune import Budget, Predict, Tuned, descent, finetune
 from sartor.finetune.interface import Clock
 from sartor.nn import lora
 from sartor.nn.anchor import ANCHOR, read
 from sartor.nn.features import TextFeatures
+from sartor.nn.text_base import TextBase, load_base
 from sartor.pretrain.public import fold
 from sartor.types import Example, Requirement
 
@@ -80,7 +81,7 @@ LEFT_OUT = (
 
 _LORA = """
 import csv, json, sys
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 from sartor.finetune import Budget, finetune
 told = json.load(open(sys.argv[1]))
 with open(told["rows"], encoding="utf-8", newline="") as file:

@@ -47,8 +47,8 @@ from benchmarks.fewshot import (
     study,
     to_rows,
 )
-from sartor.families.text_classification import TextBase, anchored, load_base
 from sartor.nn.anchor import ANCHOR
+from sartor.nn.text_base import TextBase, anchored, load_base
 from sartor.pretrain.public import fold
 from sartor.pretrain.public import side as side
 

@@ -20,7 +20,8 @@ from benchmarks.fewshot import MODEL, Encoded, answer_all, prepare
 from sartor.evaluate import quality
 from sartor.evaluate.compare import paired
 from sartor.families.interface import FloatArray, IntArray, Prediction
-from sartor.families.text_classification import FAMILY, load_base
+from sartor.families.text_classification import FAMILY
+from sartor.nn.text_base import load_base
 from sartor.types import Example
 
 BASE = "all-minilm-l6-v2+anchor2"

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.common import Encoder, Run, arguments, gap, group_mean, points, read_index, read_tasks, table
 from benchmarks.fewshot import MODEL, Outcome, Shots, by_task, differences, over_seeds, prepare, study, to_rows
 from benchmarks.shots import to_table
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 
 BASE = "multilingual-e5-small"
 SHOTS: tuple[Shots, ...] = (0, 8, 64, "all")

@@ -42,9 +42,10 @@ from sartor.assets import catalogue, resolve
 from sartor.data.text import encodable
 from sartor.evaluate import quality
 from sartor.families.interface import Condition, FloatArray, IntArray
-from sartor.families.text_classification import FAMILY, LAST, TextBase, load_base
+from sartor.families.text_classification import FAMILY
 from sartor.nn.encoder import encode_texts
 from sartor.nn.features import unit
+from sartor.nn.text_base import LAST, TextBase, load_base
 from sartor.types import Example
 
 SETFIT = "setfit"

@@ -27,7 +27,7 @@ from benchmarks.common import (
     without,
 )
 from benchmarks.fewshot import MODEL, Outcome, Shots, by_task, prepare, study, to_rows
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 from sartor.types import Example, Metric
 
 BASE = "all-minilm-l6-v2+anchor2"

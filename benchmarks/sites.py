@@ -21,8 +21,9 @@ from benchmarks.common import Run, arguments, group_mean, table
 from benchmarks.generation import BASE, load_anchor, spread
 from sartor.nn.decoder import Adapters
 from sartor.nn.language import LanguageModel, load_language_model
+from sartor.nn.teacher_forcing import Batch, answer_losses, write
 from sartor.pretrain import adapters, instructions
-from sartor.pretrain.adapters import AnchorLesson, Batch, Dial
+from sartor.pretrain.adapters import AnchorLesson, Dial
 from sartor.pretrain.instructions import Chances, InstructionMixture, InstructionTask
 from sartor.pretrain.run import Pace
 
@@ -78,9 +79,9 @@ def own(model: LanguageModel, task: InstructionTask, targets: Sequence[str], ste
 @torch.inference_mode()
 def loss(model: LanguageModel, task: InstructionTask, adapter: Adapters | None) -> float:
     """Return the mean cross-entropy of the answers to a task's test rows."""
-    rows = [adapters.write(model, row) for row in task.test[:TESTS]]
+    rows = [write(model, row) for row in task.test[:TESTS]]
     layer = adapters.first_layer(model, LAYERS)
-    return float(adapters.answer_losses(model, Batch.of(rows, torch.device("cpu")), adapter, layer).mean())
+    return float(answer_losses(model, Batch.of(rows, torch.device("cpu")), adapter, layer).mean())
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

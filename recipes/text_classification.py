@@ -24,8 +24,9 @@ import json
 import torch
 
 from recipes.common import Teller, draw, parser
-from sartor.families.text_classification import load_base, sayings
+from sartor.families.text_classification import sayings
 from sartor.nn.anchor import ANCHOR, write
+from sartor.nn.text_base import load_base
 from sartor.pretrain import anchor, mixture, public, questions, states
 from sartor.pretrain.anchor import Lessons
 from sartor.pretrain.mixture import Mixture

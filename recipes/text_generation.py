@@ -11,24 +11,24 @@ Hardware: two CPU cores, some minutes for the sentence embeddings of the conditi
 layers of all rows (both once), then an hour for a run at the ``cpu`` dial; ``--dial gpu`` is the same code on one GPU,
 in as many calls as it takes.
 
-What comes out, in ``--out``: anchor.safetensors and generator.safetensors (float16), card.json, a folder a stage with
-its history.json and, with matplotlib, run.png.
+What comes out, in ``--out``: generator.safetensors (the anchor, the generator and how large its adapters are, in
+float16), card.json, a folder a stage with its history.json and, with matplotlib, run.png.
 """
 
 import argparse
 import hashlib
 import json
-from pathlib import Path
 
 import torch
 
 from recipes.common import Teller, draw, parser
-from sartor.families.text_classification import load_base
-from sartor.nn.anchor import replace_file
+from sartor.nn import generator_file
+from sartor.nn.generator import Generator
 from sartor.nn.language import load_language_model
+from sartor.nn.text_base import load_base
 from sartor.pretrain import adapters, below, generator, instructions
 from sartor.pretrain.adapters import AnchorLesson
-from sartor.pretrain.generator import Generator, GeneratorLesson
+from sartor.pretrain.generator import GeneratorLesson
 from sartor.pretrain.instructions import Chances, InstructionMixture
 
 DIALS = {"cpu": (adapters.CPU, generator.CPU, (24, 8)), "gpu": (adapters.GPU, generator.GPU, (256, 24))}
@@ -36,6 +36,7 @@ DIALS = {"cpu": (adapters.CPU, generator.CPU, (24, 8)), "gpu": (adapters.GPU, ge
 SHOWN = {"cpu": (1.0, 0.0, 0.0), "gpu": (0.65, 0.175, 0.175)}
 """How often the base reads no instruction, the shortest, a whole one; without any, lower layers are computed once."""
 ANCHOR, GENERATOR = "anchor", "generator"
+FILE = "generator.safetensors"
 
 
 def main() -> None:
@@ -60,12 +61,13 @@ def main() -> None:
     lesson = AnchorLesson(model, learn, watch, for_anchor, lower)
     anchor = adapters.train_anchor(lesson, options.out / ANCHOR, seed=options.seed, on_look=told.look)
     told.stage(GENERATOR, for_generator.pace)
-    fresh = Generator(adapters.chosen_sites(model, for_generator), rank=for_generator.rank, seed=options.seed)
+    sites = adapters.chosen_sites(model, for_generator)
+    fresh = Generator(sites, rank=for_generator.rank, steps=generator.GRADIENT_STEPS, seed=options.seed)
     lesson = GeneratorLesson(model, fresh.to(options.device), anchor, sentences, learn, watch, for_generator, lower)
     weights = generator.train(lesson, options.out / GENERATOR, seed=options.seed, on_look=told.look)
 
-    save(options.out / f"{ANCHOR}.safetensors", adapters.as_parameters(anchor))
-    save(options.out / f"{GENERATOR}.safetensors", weights)
+    bounds = generator.bounds(lesson, weights, seed=options.seed)
+    generator_file.write(options.out / FILE, anchor, weights, bounds)
     write_card(options, split)
     draw(options.out, (ANCHOR, GENERATOR), "cross-entropy of an answer (nats a token)")
     print(f"Done: {options.out}")
@@ -78,21 +80,13 @@ def arguments() -> argparse.Namespace:
     return flags.parse_args()
 
 
-def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    replace_file(path, {name: tensor.detach().half() for name, tensor in tensors.items()})
-
-
 def write_card(options: argparse.Namespace, split: instructions.Split) -> None:
-    hashes = {
-        name: hashlib.sha256((options.out / f"{name}.safetensors").read_bytes()).hexdigest()
-        for name in (ANCHOR, GENERATOR)
-    }
     card = {
         "made by": "python -m recipes.text_generation --data DATA --out DIR "
         f"--fold {options.fold} --dial {options.dial} --seed {options.seed}",
         "base": options.base,
         "conditions by": options.sentences,
-        "sha256": hashes,
+        "sha256": hashlib.sha256((options.out / FILE).read_bytes()).hexdigest(),
         "torch": torch.__version__,
         "groups": sorted({task.group for task in split.train}),
         "tasks": sorted(task.name for task in split.train),

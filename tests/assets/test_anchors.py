@@ -5,8 +5,8 @@ import pytest
 
 from sartor.assets.catalogue import BaseSpec, catalogue, spec
 from sartor.errors import AssetError
-from sartor.families.text_classification import ANCHORED, POOLED, load_base
 from sartor.nn import anchor, branch
+from sartor.nn.text_base import ANCHORED, POOLED, load_base
 from sartor.pretrain.public import PUBLIC
 
 SHIPPED = [base for base in catalogue().values() if base.anchor]

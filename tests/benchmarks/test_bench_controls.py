@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks import controls
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 from sartor.pretrain.public import TextTask
 from sartor.types import Example, Label, Requirement
 

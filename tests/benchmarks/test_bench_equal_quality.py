@@ -7,9 +7,9 @@ from benchmarks.common import Encoder, TextTask
 from benchmarks.equal_quality import Curve, Point, Ratio
 
 from benchmarks import equal_quality
-from sartor.families.text_classification import load_base
 from sartor.finetune import Budget
 from sartor.nn import lora
+from sartor.nn.text_base import load_base
 from sartor.types import Example
 
 LABELS = ("billing", "bug", "other")

@@ -8,7 +8,7 @@ from benchmarks.fewshot import Outcome
 from benchmarks import common, fewshot, heldout, intents, japanese
 from sartor.evaluate import quality
 from sartor.evaluate.compare import paired
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 from sartor.pretrain import public
 from sartor.types import Example
 

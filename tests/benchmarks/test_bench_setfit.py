@@ -11,7 +11,7 @@ from benchmarks import fewshot, setfit_heldout
 from sartor import settings
 from sartor.assets import catalogue, resolve
 from sartor.evaluate import quality
-from sartor.families.text_classification import load_base
+from sartor.nn.text_base import load_base
 from sartor.types import Example
 
 MAILS = ("billing", "bug", "other")

@@ -8,8 +8,9 @@ import torch
 import tiny_base
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import Condition
-from sartor.families.text_classification import FAMILY, TextBase, last_layer_probe
+from sartor.families.text_classification import FAMILY, last_layer_probe
 from sartor.finetune import METHODS, Budget, descent, finetune, interface
+from sartor.nn.text_base import TextBase
 from sartor.requirement.heuristic import understand
 from sartor.types import BaseRef, Example, Rows, Task
 

@@ -7,10 +7,12 @@ from torch.nn import functional
 
 import tiny_base
 import tiny_language
-from sartor.families.text_classification import TextBase
+from sartor.nn import condition, teacher_forcing
+from sartor.nn.condition import Condition
+from sartor.nn.teacher_forcing import Batch, Written
+from sartor.nn.text_base import TextBase
 from sartor.pretrain import adapters
-from sartor.pretrain.adapters import Batch, Written
-from sartor.pretrain.instructions import Chances, Condition, InstructionMixture, InstructionTask
+from sartor.pretrain.instructions import Chances, InstructionMixture, InstructionTask
 from sartor.pretrain.run import Pace
 from sartor.types import BaseRef, Example
 
@@ -37,13 +39,13 @@ def mixture():
 
 
 def row(model, text, answer):
-    return adapters.write(model, Example(text, answer))
+    return teacher_forcing.write(model, Example(text, answer))
 
 
 def test_the_loss_of_a_row_is_that_of_its_answer_alone(model):
     rows = [row(model, "one two three", "yes"), row(model, "one", "a longer answer")]
     batch = Batch.of(rows, CPU)
-    found = adapters.answer_losses(model, batch, None, 0)
+    found = teacher_forcing.answer_losses(model, batch, None, 0)
     for at, one in enumerate(rows):
         ids = torch.tensor([one.ids])
         logits = model.decoder.logits(model.decoder(ids))[0, one.answer - 1 : -1]
@@ -62,8 +64,8 @@ def test_a_fresh_adapter_changes_nothing_and_the_gradient_reaches_it(model):
     parameters = {name: tensor.requires_grad_() for name, tensor in adapters.fresh(model, DIAL, 0).items()}
     batch = Batch.of([row(model, "one", "yes")], CPU)
     layer = adapters.first_layer(model, DIAL.layers)
-    with_it = adapters.answer_losses(model, batch, adapters.as_adapters(parameters), layer)
-    assert torch.equal(with_it, adapters.answer_losses(model, batch, None, layer))
+    with_it = teacher_forcing.answer_losses(model, batch, adapters.as_adapters(parameters), layer)
+    assert torch.equal(with_it, teacher_forcing.answer_losses(model, batch, None, layer))
     with_it.sum().backward()
     assert all(tensor.grad is not None for tensor in parameters.values())
     assert all(tensor.grad.abs().sum() > 0 for name, tensor in parameters.items() if name.endswith(adapters.B))
@@ -121,16 +123,16 @@ def base():
 
 
 def test_a_labelled_row_is_three_items_that_belong_together():
-    found = adapters.items(Condition("both", "say it", (Example("a", "b"), Example("c", "d")), ("e",)))
+    found = condition.items(Condition("say it", (Example("a", "b"), Example("c", "d")), ("e",)))
     assert [(item.text, item.kind, item.example) for item in found] == [
-        ("say it", adapters.DESCRIPTION, -1),
-        ("e", adapters.PROMPT, -1),
-        ("a", adapters.INPUT, 0),
-        ("b", adapters.OUTPUT, 0),
-        ("a => b", adapters.PAIR, 0),
-        ("c", adapters.INPUT, 1),
-        ("d", adapters.OUTPUT, 1),
-        ("c => d", adapters.PAIR, 1),
+        ("say it", condition.DESCRIPTION, -1),
+        ("e", condition.PROMPT, -1),
+        ("a", condition.INPUT, 0),
+        ("b", condition.OUTPUT, 0),
+        ("a => b", condition.PAIR, 0),
+        ("c", condition.INPUT, 1),
+        ("d", condition.OUTPUT, 1),
+        ("c => d", condition.PAIR, 1),
     ]
 
 
@@ -145,12 +147,12 @@ def test_texts_are_embedded_once_and_stand_where_their_condition_is(base, tmp_pa
     ).all()
     assert told == []
     rows = TASKS[0].train[:2]
-    conditions = (Condition("description", "say upper", (), ()), Condition("examples", None, rows, ()))
-    found = sentences((*conditions, Condition("prompts", None, (), ())), CPU)
+    conditions = (Condition("say upper", (), ()), Condition(None, rows, ()))
+    found = sentences((*conditions, Condition(None, (), ())), CPU)
     assert found.keep_GN.sum(dim=1).tolist() == [1, 6, 0]
-    place = sentences.place[adapters.pair(rows[1])]
+    place = sentences.place[condition.pair(rows[1])]
     np.testing.assert_array_equal(found.items_GNE[1, 5], sentences.embeddings_NE[place].astype(np.float32))
-    assert found.types_GN[1].tolist() == [adapters.INPUT, adapters.OUTPUT, adapters.PAIR] * 2
+    assert found.types_GN[1].tolist() == [condition.INPUT, condition.OUTPUT, condition.PAIR] * 2
     assert found.example_GN[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert torch.allclose(found.items_GNE[1].norm(dim=1), torch.ones(6), atol=1e-3)
 
@@ -158,4 +160,4 @@ def test_texts_are_embedded_once_and_stand_where_their_condition_is(base, tmp_pa
 def test_every_text_that_a_draw_can_hold_is_embedded(mixture):
     known = set(adapters.condition_texts(TASKS))
     drawn = [episode for seed in range(30) for episode in mixture.draw(np.random.default_rng(seed), tasks=2, rows=2)]
-    assert all(item.text in known for episode in drawn for item in adapters.items(episode.condition))
+    assert all(item.text in known for episode in drawn for item in condition.items(episode.condition))

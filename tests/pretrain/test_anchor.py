@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_base
-from sartor.families.text_classification import TextBase, anchored
 from sartor.nn import lora
 from sartor.nn.anchor import Anchor, write
+from sartor.nn.text_base import TextBase, anchored
 from sartor.pretrain import anchor, mixture, states
 from sartor.pretrain.anchor import Dial, Lessons
 from sartor.pretrain.mixture import Mixture

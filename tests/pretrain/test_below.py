@@ -3,8 +3,9 @@ import pytest
 import torch
 
 import tiny_language
-from sartor.pretrain import adapters, below
-from sartor.pretrain.adapters import Batch
+from sartor.nn import teacher_forcing
+from sartor.nn.teacher_forcing import Batch
+from sartor.pretrain import below
 from sartor.types import Example
 
 
@@ -16,14 +17,14 @@ def model():
 @pytest.fixture(scope="module")
 def rows(model):
     texts = ("one", "two and three", "four", "a much longer text than the others are")
-    return [adapters.write(model, Example(text, text[:3])) for text in texts]
+    return [teacher_forcing.write(model, Example(text, text[:3])) for text in texts]
 
 
 def test_what_is_kept_gives_the_losses_that_computing_it_anew_gives(model, rows, tmp_path):
     kept = below.prepare(model, rows, 1, tmp_path)
     batch = Batch.of(rows[::-1], torch.device("cpu"))
-    anew = adapters.answer_losses(model, batch, None, 1)
-    found = adapters.answer_losses(model, batch, None, 1, kept(rows[::-1]))
+    anew = teacher_forcing.answer_losses(model, batch, None, 1)
+    found = teacher_forcing.answer_losses(model, batch, None, 1, kept(rows[::-1]))
     assert torch.allclose(anew, found, rtol=2e-2)  # float16 in between
     assert (anew - anew.flip(0)).abs().max() > 0.1
 
@@ -60,5 +61,5 @@ def test_a_run_that_was_cut_off_leaves_nothing(model, rows, tmp_path):
 def test_a_row_of_another_table_is_not_made_up(model, rows, tmp_path):
     kept = below.prepare(model, rows, 1, tmp_path)
     with pytest.raises(KeyError):
-        kept([adapters.write(model, Example("never seen", "no"))])
+        kept([teacher_forcing.write(model, Example("never seen", "no"))])
     assert np.isfinite(kept.states).all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import tiny_language
+from sartor.nn import condition
 from sartor.pretrain import adapters, generator
 from sartor.pretrain.instructions import Chances, InstructionMixture, InstructionTask
 from sartor.pretrain.run import Pace
@@ -32,11 +33,10 @@ def model():
 def lesson(model):
     texts = adapters.condition_texts(TASKS)
     drawn = np.random.default_rng(0).normal(size=(len(texts), 32))  # a random tiny encoder has all texts in one place
-    sentences = adapters.Sentences(texts, (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16))
+    sentences = condition.Sentences(texts, (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16))
     anchor = adapters.as_adapters(adapters.fresh(model, dataclasses.replace(DIAL, rank=2), 0))
     mixture = InstructionMixture(TASKS, Chances(shown=(1.0, 0.0, 0.0)))
-    made = generator.Generator(adapters.chosen_sites(model, DIAL), rank=3, width=32)
-    made.encoder = generator.SetEncoder(inputs=32, width=32)
+    made = generator.Generator(adapters.chosen_sites(model, DIAL), rank=3, steps=2, width=32, sentence=32)
     return generator.GeneratorLesson(model, made, anchor, sentences, mixture, mixture, DIAL)
 
 
@@ -44,9 +44,11 @@ def start(lesson):
     return dict(lesson.generator.named_parameters())
 
 
-def test_it_starts_at_the_anchor(lesson):
+def test_without_rows_it_starts_at_the_anchor_and_with_rows_a_plain_step_below_it(lesson):
     found = lesson.watch(start(lesson))
-    assert found["answers"] == found["other condition"] == found["anchor"]
+    assert found["without rows"] == found["anchor, without rows"]
+    assert found["with rows"] < found["anchor, with rows"]
+    assert found["rows alone"] == found["with rows"]
 
 
 def test_tasks_of_the_same_inputs_are_told_apart_by_their_condition(lesson, tmp_path):
@@ -63,7 +65,7 @@ def test_at_dial_zero_the_generated_part_is_not_there(lesson):
     random = np.random.default_rng(0)
     episodes = adapters.draw(lesson.train, DIAL, random)
     moved = {name: torch.randn_like(tensor) for name, tensor in start(lesson).items()}
-    anchor = lesson.losses(episodes, start(lesson))
+    anchor = lesson.losses(episodes, start(lesson), dial=0.0)
     assert torch.allclose(lesson.losses(episodes, moved, dial=0.0), anchor)
     assert not torch.allclose(lesson.losses(episodes, moved), anchor)
 

@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 import tiny_base
-from sartor.families.text_classification import TextBase, anchored
 from sartor.nn import anchor as anchors
 from sartor.nn.anchor import Anchor
+from sartor.nn.text_base import TextBase, anchored
 from sartor.pretrain import mixture, questions, states
 from sartor.pretrain.mixture import Mixture
 from sartor.pretrain.public import TextTask

@@ -10,9 +10,9 @@ import numpy as np
 from sartor.data.text import encodable
 from sartor.errors import DataError, TaskError, did_you_mean
 from sartor.families.interface import IntArray
-from sartor.families.text_classification import TextBase
 from sartor.finetune import full, lora, probe
 from sartor.finetune.interface import Budget, Job, OnStep, Predict, Tuned
+from sartor.nn.text_base import TextBase
 from sartor.types import Progress, silent
 
 __all__ = ["METHODS", "Budget", "Predict", "Tuned", "finetune"]

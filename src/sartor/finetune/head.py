@@ -15,10 +15,10 @@ from torch import Tensor
 
 from sartor.data.text import encodable
 from sartor.families.interface import FloatArray, IntArray
-from sartor.families.text_classification import TextBase
 from sartor.finetune.interface import Job, Predict
 from sartor.nn.encoder import BertEncoder, Pooling, encode_texts
 from sartor.nn.features import unit
+from sartor.nn.text_base import TextBase
 
 WEIGHT, BIAS = "head.weight", "head.bias"
 _ABSENT = -30.0

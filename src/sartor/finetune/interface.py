@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from sartor.errors import TaskError
 from sartor.families.interface import FloatArray, IntArray
-from sartor.families.text_classification import TextBase
+from sartor.nn.text_base import TextBase
 from sartor.types import Progress, Weights
 
 Predict: TypeAlias = Callable[[Sequence[str]], FloatArray]

@@ -36,6 +36,11 @@ class LanguageModel:
     """Behind it, up to where the answer begins."""
 
     @property
+    def device(self) -> torch.device:
+        """Return where the decoder lies."""
+        return next(self.decoder.parameters()).device
+
+    @property
     def stop(self) -> int:
         """Return the token that ends an answer."""
         return self.spec.stop_ids[0]

@@ -18,23 +18,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from sartor.families.text_classification import TextBase
 from sartor.nn import lora
+from sartor.nn.condition import CONDITION_TOKENS, Sentences, pair
 from sartor.nn.decoder import Adapters, sites
-from sartor.nn.encoder import Pooling, encode_texts, padded
+from sartor.nn.encoder import Pooling, encode_texts
 from sartor.nn.language import LanguageModel
+from sartor.nn.teacher_forcing import Batch, Written, answer_losses, write
+from sartor.nn.text_base import TextBase
 from sartor.pretrain import kept, run
-from sartor.pretrain.instructions import Condition, Episode, InstructionMixture, InstructionTask
+from sartor.pretrain.instructions import Episode, InstructionMixture, InstructionTask
 from sartor.pretrain.run import Look, Losses, Pace, Parameters
-from sartor.types import Example, Progress, silent
+from sartor.types import Progress, silent
 
 A, B = ".A", ".B"
-MOST_TOKENS = 96
-"""Of a user's text in training."""
-CONDITION_TOKENS = 64
-"""Of a text of a condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,76 +49,12 @@ class Dial:
     targets: tuple[str, ...] = ("q_proj", "v_proj", "down_proj")
     watched: int = 12
     """Steps' worth of episodes in a look at what is not learned from; always the same."""
+    support: int = 16
+    """Labelled rows of a condition at most."""
 
 
-CPU = Dial(Pace(steps=400, rate=2e-3, warm_up=40, every=50), tasks=8, rows=2, rank=8, layers=10)
+CPU = Dial(Pace(steps=250, rate=2e-3, warm_up=40, every=50), tasks=8, rows=2, rank=8, layers=10)
 GPU = Dial(Pace(steps=4_000, rate=1e-3, warm_up=200, every=250), tasks=32, rows=4, rank=8, layers=30)
-
-
-# --- rows ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A row as the base reads it."""
-
-    ids: tuple[int, ...]
-    answer: int
-    """Place of the answer's first token."""
-
-
-def write(model: LanguageModel, row: Example, instruction: str = "", *, max_tokens: int = MOST_TOKENS) -> Written:
-    """Return a row with its answer, what is read before it cut at ``max_tokens``."""
-    prompt = model.prompt(row.input, instruction, max_tokens=max_tokens)
-    return Written((*prompt, *model.answer(str(row.output))), len(prompt))
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of a step."""
-
-    ids_BT: Tensor
-    keep_BT: Tensor
-    rows_M: Tensor
-    """Which row an answer token is of."""
-    places_M: Tensor
-    """The place before it, from which it is foretold."""
-    targets_M: Tensor
-
-    @classmethod
-    def of(cls, rows: Sequence[Written], device: torch.device) -> "Batch":
-        """Put rows beside each other, filled up on the right."""
-        ids_BT, keep_BT = padded([row.ids for row in rows], 0)
-        foretold = [(at, place) for at, row in enumerate(rows) for place in range(row.answer, len(row.ids))]
-        rows_M, places_M = torch.tensor(foretold).T
-        targets_M = ids_BT[rows_M, places_M]
-        found = (ids_BT, keep_BT, rows_M, places_M - 1, targets_M)
-        return cls(*(tensor.to(device) for tensor in found))
-
-
-def answer_losses(
-    model: LanguageModel, batch: Batch, adapters: Adapters | None, layer: int, below_BTH: Tensor | None = None
-) -> Tensor:
-    """Return (B,) the mean cross-entropy of each row's answer tokens; differentiable in the adapters.
-
-    Args:
-        model: frozen.
-        batch: of B rows.
-        adapters: site -> A (B or 1, r, I) and B (B or 1, O, r), none of a layer below ``layer``.
-        layer: up to which no adapter stands.
-        below_BTH: the states that enter it, where they are known.
-    """
-    device = batch.ids_BT.device
-    with torch.autocast(device.type, torch.bfloat16):
-        if below_BTH is None:
-            with torch.no_grad():
-                below_BTH = model.decoder.below(batch.ids_BT, batch.keep_BT, layer)
-        states_BTH = model.decoder.above(below_BTH, batch.keep_BT, layer=layer, adapters=adapters)
-        logits_MV = model.decoder.logits(states_BTH[batch.rows_M, batch.places_M])
-    losses_M = functional.cross_entropy(logits_MV.float(), batch.targets_M, reduction="none")
-    rows = len(batch.ids_BT)
-    summed_B = losses_M.new_zeros(rows).index_add(0, batch.rows_M, losses_M)
-    return summed_B / torch.bincount(batch.rows_M, minlength=rows)
 
 
 States: TypeAlias = Callable[[Sequence[Written]], Tensor]
@@ -146,7 +79,7 @@ def chosen_sites(model: LanguageModel, dial: Dial) -> dict[str, tuple[int, int]]
 def fresh(model: LanguageModel, dial: Dial, seed: int) -> Parameters:
     """Return an adapter that changes nothing: A uniform within 1 / sqrt(I), B zero."""
     generator = torch.Generator().manual_seed(seed)
-    device = next(model.decoder.parameters()).device
+    device = model.device
     found: Parameters = {}
     for path, (outputs, inputs) in chosen_sites(model, dial).items():
         found[path + A] = lora.fresh_a(dial.rank, inputs, generator).to(device)
@@ -211,14 +144,14 @@ def episode_losses(
 ) -> Tensor:
     """Return (B,) the losses of the rows of episodes, one after the other, under one adapter or one for each row."""
     rows = written(model, episodes)
-    batch = Batch.of(rows, next(model.decoder.parameters()).device)
+    batch = Batch.of(rows, model.device)
     known = below(rows) if below else None
     return answer_losses(model, batch, adapters, first_layer(model, dial.layers), known)
 
 
 def draw(mixture: InstructionMixture, dial: Dial, random: np.random.Generator) -> tuple[Episode, ...]:
     """Return the episodes of a step."""
-    return mixture.draw(random, tasks=dial.tasks, rows=dial.rows)
+    return mixture.draw(random, tasks=dial.tasks, rows=dial.rows, support=dial.support)
 
 
 def written(model: LanguageModel, episodes: Sequence[Episode]) -> list[Written]:
@@ -245,65 +178,6 @@ def train_anchor(
 
 
 # --- conditions ---------------------------------------------------------------------------------------------
-
-DESCRIPTION, PROMPT, INPUT, OUTPUT, PAIR = range(5)
-"""Types of a condition's items, as :mod:`sartor.nn.set_encoder` has them."""
-SHOTS = 16
-"""Labelled rows and prompts of a condition, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A text of a condition."""
-
-    text: str
-    kind: int
-    example: int
-    """Which labelled row it is of; -1 for none."""
-
-
-def items(condition: Condition) -> list[Item]:
-    """Return what is embedded of a condition: its description, its prompts, and three texts of each labelled row."""
-    found = [Item(condition.description, DESCRIPTION, -1)] if condition.description else []
-    found += [Item(prompt, PROMPT, -1) for prompt in condition.prompts]
-    for at, row in enumerate(condition.support):
-        found += [Item(row.input, INPUT, at), Item(str(row.output), OUTPUT, at), Item(pair(row), PAIR, at)]
-    return found
-
-
-def pair(row: Example) -> str:
-    """Return a row as one text."""
-    return f"{row.input} => {row.output}"
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Embedded conditions of a step, filled up to the longest."""
-
-    items_GNE: Tensor
-    types_GN: Tensor
-    keep_GN: Tensor
-    example_GN: Tensor
-
-
-class Sentences:
-    """Frozen embeddings of the texts that conditions are made of."""
-
-    def __init__(self, texts: Sequence[str], embeddings_NE: NDArray[np.float16]) -> None:
-        self.place = {text: at for at, text in enumerate(texts)}
-        self.embeddings_NE = embeddings_NE
-
-    def __call__(self, conditions: Sequence[Condition], device: torch.device) -> Conditions:
-        """Return conditions as a generator reads them; one that is empty has no real item."""
-        listed = [items(condition) for condition in conditions]
-        size = (len(listed), max(1, *(len(one) for one in listed)))
-        embedded = np.zeros((*size, self.embeddings_NE.shape[1]), dtype=np.float32)
-        types, example, keep = np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, bool)
-        for at, one in enumerate(listed):
-            for place, item in enumerate(one):
-                embedded[at, place] = self.embeddings_NE[self.place[item.text]]
-                types[at, place], example[at, place], keep[at, place] = item.kind, item.example, True
-        return Conditions(*(torch.from_numpy(part).to(device) for part in (embedded, types, keep, example)))
 
 
 def condition_texts(tasks: Iterable[InstructionTask]) -> list[str]:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sartor.nn.encoder import padded
 from sartor.nn.language import LanguageModel
+from sartor.nn.teacher_forcing import Written
 from sartor.pretrain import kept
-from sartor.pretrain.adapters import Written
 from sartor.types import Progress, silent
 
 _TOKENS_A_BATCH = 2048
@@ -53,12 +53,12 @@ def prepare(
     table = sorted(set(rows), key=lambda row: row.ids)
     told_by = [model.spec.sha256, layer, *(row.ids for row in table)]
     folder = kept.once(cache, "below", told_by, lambda folder: _compute(model, table, layer, folder, progress))
-    return Below(table, folder, next(model.decoder.parameters()).device)
+    return Below(table, folder, model.device)
 
 
 @torch.inference_mode()
 def _compute(model: LanguageModel, rows: Sequence[Written], layer: int, folder: Path, progress: Progress) -> None:
-    device = next(model.decoder.parameters()).device
+    device = model.device
     lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     shape = (int(offsets[-1]), model.decoder.config.hidden)

@@ -1,51 +1,46 @@
 """Training of the generator of text-generation: conditions in, adapters out, the answers of the frozen base as judge.
 
-What is generated stands beside the multi-task anchor, which is frozen here, and starts at nothing: step 0 is the
-anchor. What makes the condition matter is the data: half of a step's tasks and more read the very same inputs.
+What is generated stands beside the multi-task anchor, which is frozen here. What makes the condition matter is the
+data: half of a step's tasks and more read the very same inputs. What keeps tasks from being learned by heart: noise on
+the sentences of a condition, and rows that speak through their gradient (:mod:`sartor.nn.gradient_steps`), which
+names no task.
 
 Dimension key:   G: conditions of a step   B: rows of a step
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
-from typing_extensions import override
 
 from sartor.nn.anchored import join
+from sartor.nn.check_adapter import Bounds
+from sartor.nn.condition import Conditions, Sentences
 from sartor.nn.decoder import Adapters
 from sartor.nn.decoder import rows_of as adapters_of_rows
+from sartor.nn.generator import Generator
 from sartor.nn.language import LanguageModel
-from sartor.nn.set_encoder import SetEncoder
-from sartor.nn.weight_heads import BasisHead, Sites
+from sartor.nn.support_rows import SupportRows
 from sartor.pretrain import adapters, run
-from sartor.pretrain.adapters import Conditions, Dial, Sentences, States
+from sartor.pretrain.adapters import Dial, States
 from sartor.pretrain.instructions import Episode, InstructionMixture
 from sartor.pretrain.run import Look, Losses, Pace
 
-CPU = Dial(Pace(steps=500, rate=1e-3, warm_up=40, every=100), tasks=8, rows=2, rank=16, layers=10, watched=6)
-GPU = Dial(Pace(steps=8_000, rate=5e-4, warm_up=400, every=250), tasks=32, rows=4, rank=16, layers=30)
+CPU = Dial(
+    Pace(steps=700, rate=1e-3, warm_up=40, every=100), tasks=5, rows=3, rank=16, layers=10, watched=8, support=10
+)
+GPU = Dial(Pace(steps=8_000, rate=5e-4, warm_up=400, every=250), tasks=32, rows=4, rank=16, layers=30, support=16)
 
-
-class Generator(nn.Module):
-    """A set encoder and a weight head."""
-
-    def __init__(self, sites: Sites, *, rank: int, width: int = 256, seed: int = 0) -> None:
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.encoder = SetEncoder(width=width)
-            self.head = BasisHead(sites, width=width, basis=rank, seed=seed)
-
-    @override
-    def forward(self, conditions: Conditions) -> Adapters:
-        """Return an adapter for each condition."""
-        given = (conditions.items_GNE, conditions.types_GN, conditions.keep_GN, conditions.example_GN)
-        return self.head(self.encoder(*given))
+GRADIENT_STEPS = 3
+"""Each is a pass forward and backward over a condition's rows, in training and in use."""
+NOISE = 0.5
+"""Length of the noise on a sentence's embedding, which is of length one, in training."""
+HIDDEN = 0.5
+"""How often the sentences of a condition with labelled rows are not shown in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +63,36 @@ class GeneratorLesson:
 
     def learn(self, parameters: Mapping[str, Tensor], random: np.random.Generator) -> Losses:
         """Return the mean loss of a step's rows."""
-        return {"answers": self.losses(adapters.draw(self.train, self.dial, random), parameters).mean()}
+        episodes = adapters.draw(self.train, self.dial, random)
+        return {"answers": self.losses(episodes, parameters, noise=random).mean()}
 
     def watch(self, parameters: Mapping[str, Tensor]) -> Losses:
-        """Return the mean losses of the same rows every time: with the right condition, another's, and the anchor."""
+        """Return the mean losses of the same rows every time: with the right condition, another's, and the anchor.
+
+        The right condition's are shown by whether there are labelled rows in it, too.
+        """
         random = np.random.default_rng(0)
-        found: list[Tensor] = []
+        found: dict[str, list[Tensor]] = {}
         for _ in range(self.dial.watched):
             episodes = adapters.draw(self.watched, self.dial, random)
             others = [*episodes[1:], episodes[0]]
-            found.append(
-                torch.stack(
-                    [
-                        self.losses(episodes, parameters).mean(),
-                        self.losses(episodes, parameters, conditions=others).mean(),
-                        self.losses(episodes, parameters, dial=0.0).mean(),
-                    ]
-                )
-            )
-        return dict(zip(("answers", "other condition", "anchor"), torch.stack(found).mean(dim=0), strict=True))
+            right = self.losses(episodes, parameters)
+            rows = torch.tensor([bool(one.condition.support) for one in episodes])[adapters.rows_of(episodes)]
+            anchor = self.losses(episodes, parameters, dial=0.0)
+            other = self.losses(episodes, parameters, conditions=others)
+            alone = self.losses(episodes, parameters, sentences=False)
+            for name, part in (
+                ("answers", right),
+                ("other condition", other),
+                ("anchor", anchor),
+                ("with rows", right[rows]),
+                ("rows alone", alone[rows]),
+                ("anchor, with rows", anchor[rows]),
+                ("without rows", right[~rows]),
+                ("anchor, without rows", anchor[~rows]),
+            ):
+                found.setdefault(name, []).append(part)
+        return {name: torch.cat(parts).mean() for name, parts in found.items()}
 
     def losses(
         self,
@@ -95,17 +101,72 @@ class GeneratorLesson:
         *,
         conditions: Sequence[Episode] | None = None,
         dial: float = 1.0,
+        sentences: bool = True,
+        noise: np.random.Generator | None = None,
     ) -> Tensor:
-        """Return (B,) the losses of the rows of episodes, under their own conditions or those of others."""
-        device = next(self.model.decoder.parameters()).device
-        told = self.sentences([episode.condition for episode in conditions or episodes], device)
-        generated: Adapters = functional_call(self.generator, dict(parameters), (told,))
-        of_row = torch.from_numpy(adapters.rows_of(episodes)).to(device)
-        joined = adapters_of_rows(join(self.anchor, generated, dial), of_row)
-        return adapters.episode_losses(self.model, episodes, joined, self.dial, self.below)
+        """Return (B,) the losses of the rows of episodes, under their own conditions or those of others.
+
+        Args:
+            episodes: whose rows are answered.
+            parameters: of the generator.
+            conditions: in place of their own.
+            dial: of the generated part.
+            sentences: whether conditions show theirs, or rows alone.
+            noise: what conditions are blurred by; None in a look.
+        """
+        joined = self.joined(conditions or episodes, parameters, dial=dial, sentences=sentences, noise=noise)
+        of_row = torch.from_numpy(adapters.rows_of(episodes)).to(self.model.device)
+        return adapters.episode_losses(self.model, episodes, adapters_of_rows(joined, of_row), self.dial, self.below)
+
+    def joined(
+        self,
+        telling: Sequence[Episode],
+        parameters: Mapping[str, Tensor],
+        *,
+        dial: float = 1.0,
+        sentences: bool = True,
+        noise: np.random.Generator | None = None,
+    ) -> Adapters:
+        """Return the adapter of each episode's condition, the anchor in it; arguments as of :meth:`losses`."""
+        device = self.model.device
+        told = self.sentences([episode.condition for episode in telling], device)
+        supports = [episode.condition.support for episode in telling]
+        layer = adapters.first_layer(self.model, self.dial.layers)
+        rows = SupportRows.of(self.model, supports, self.anchor, layer, self.below)
+        if noise is not None:
+            told = blurred(told, noise, torch.tensor([bool(rows) for rows in supports], device=device))
+        if not sentences:
+            told = unspoken(told)
+        generated: Adapters = functional_call(self.generator, dict(parameters), (told, rows))
+        return join(self.anchor, generated, dial)
+
+
+def blurred(told: Conditions, random: np.random.Generator, has_rows_G: Tensor) -> Conditions:
+    """Return conditions as they are learned from: noise on their sentences, none at all where rows speak, by chance.
+
+    Sentences of training tasks give them away, so what rows say must be learned where there are no sentences, too.
+    """
+    drawn = random.normal(size=tuple(told.items_GNE.shape)).astype(np.float32)
+    noise_GNE = torch.from_numpy(drawn).to(told.items_GNE) * NOISE / told.items_GNE.shape[-1] ** 0.5
+    hidden_G = torch.from_numpy(random.random(len(has_rows_G)) < HIDDEN).to(has_rows_G.device) & has_rows_G
+    items_GNE = torch.nn.functional.normalize(told.items_GNE + noise_GNE, dim=-1)
+    return replace(told, items_GNE=items_GNE, keep_GN=told.keep_GN & ~hidden_G[:, None])
+
+
+def unspoken(told: Conditions) -> Conditions:
+    """Return conditions without their sentences."""
+    return replace(told, keep_GN=torch.zeros_like(told.keep_GN))
 
 
 def train(lesson: GeneratorLesson, folder: Path, *, seed: int, on_look: Callable[[Look], None]) -> dict[str, Tensor]:
     """Return the generator's weights; go on from ``folder`` if a run lies there."""
     start = {name: tensor.detach() for name, tensor in lesson.generator.named_parameters()}
     return run.descend(lesson, start, lesson.dial.pace, folder, seed=seed, on_look=on_look)
+
+
+@torch.no_grad()
+def bounds(lesson: GeneratorLesson, weights: Mapping[str, Tensor], *, seed: int, draws: int = 12) -> Bounds:
+    """Return how large adapters of training tasks are at each site, with room for twice as much."""
+    random = np.random.default_rng(seed)
+    found = [lesson.joined(adapters.draw(lesson.train, lesson.dial, random), weights) for _ in range(draws)]
+    return Bounds.from_adapters(found)

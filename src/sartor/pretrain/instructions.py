@@ -36,6 +36,7 @@ from typing import Literal
 import numpy as np
 
 from sartor.errors import DataError
+from sartor.nn.condition import Condition, Modality
 from sartor.pretrain import public, transforms
 from sartor.pretrain.mixture import fingerprint
 from sartor.pretrain.public import IndexRow, TextTask
@@ -43,7 +44,6 @@ from sartor.pretrain.transforms import Transform
 from sartor.types import Example
 
 Part = Literal["train", "validation", "held out"]
-Modality = Literal["description", "examples", "both", "prompts"]
 
 MODALITIES: tuple[Modality, ...] = ("description", "examples", "both", "prompts")
 METRICS = frozenset({"accuracy", "exact_match", "rouge_l"})
@@ -135,17 +135,6 @@ class Split:
     train: tuple[InstructionTask, ...]
     validation: tuple[InstructionTask, ...]
     held_out: tuple[InstructionTask, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What the generator reads of a task."""
-
-    modality: Modality
-    description: str | None
-    support: tuple[Example, ...]
-    prompts: tuple[str, ...]
-    """Inputs without answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,7 +490,6 @@ class InstructionMixture:
         return Episode(
             task=task,
             condition=Condition(
-                modality,
                 told if modality in ("description", "both") else None,
                 tuple(self._rows[task.name][text] for text in support),
                 tuple(prompts),

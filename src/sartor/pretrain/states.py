@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sartor.families.text_classification import POOLED, TextBase
 from sartor.nn import branch
 from sartor.nn.encoder import BertEncoder, InContext, own_tokens, padded, pool
+from sartor.nn.text_base import POOLED, TextBase
 from sartor.pretrain import kept
 from sartor.types import Progress, silent
 
