@@ -139,7 +139,7 @@ REFUSED = {
     "one label in the rows": (Task("Sort"), rows(("a", "x"), ("b", "x")), DataError, "only 'x'.*Add rows"),
     "one label in the task": (Task(labels={"x": ""}), None, DataError, "only 'x'"),
     "a label for every row": (
-        Task(),
+        Task(kind="text-classification"),
         rows(*((f"text {n}", f"id {n}") for n in range(60))),
         DataError,
         "60 different labels in 60 rows",

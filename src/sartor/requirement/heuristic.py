@@ -3,37 +3,24 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from sartor import families
 from sartor.assets import catalogue
 from sartor.data import clean
-from sartor.data.text import answers_a_question, encodable
+from sartor.data.text import answers_a_question
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED
 from sartor.requirement import language as languages
+from sartor.requirement.kind import WRITES, kind_of
 from sartor.requirement.labels import labels_in
+from sartor.requirement.understood import MOST_DESCRIPTION as MOST_DESCRIPTION
+from sartor.requirement.understood import Understood, described, fits, least_tokens, sample
+from sartor.requirement.writing import understand_writing
 from sartor.types import Example, Label, Note, Requirement, Rows, Task
 
 MOST_LABELS = 1000
-MOST_DESCRIPTION = 2000
-"""Characters of a description that are kept; the rest is dropped with a note."""
 MOST_UNLABELLED = 1000
-_ROWS_FOR_LANGUAGE = 200
 _FEW = 8
 _TOKENS = (64, 128, 256)
-_PROCESS_MB = 450
-"""Of Python and torch, before a base is loaded."""
-
-
-class Understood(NamedTuple):
-    """What the rules made of a task."""
-
-    requirement: Requirement
-    examples: tuple[Example, ...]
-    """The rows to generate from: all that carry a known label."""
-    unlabelled: tuple[str, ...] = ()
-    """The texts without a label that are worth reading."""
 
 
 def understand(
@@ -45,25 +32,28 @@ def understand(
     merge_labels: bool = False,
     unlabelled: Rows | None = None,
 ) -> Understood:
-    """Work out family, labels, language and base.
+    """Work out family, labels, language and base; a task of writing has no labels.
 
     Args:
         task: in the user's words.
         rows: with labels; None or empty when the description is all there is.
         name: of the model, where the task has none.
         base: overrides the choice of the base.
-        merge_labels: make one of labels that differ only in case, width or spaces.
+        merge_labels: make one of labels that differ only in case, width or spaces; nothing where texts are written.
         unlabelled: texts of the kind that will be asked; None when there are none or they were not looked at.
 
     Raises:
         TaskError: when the labels cannot be told, or there are too few or too many.
-        DataError: when the rows do not go with the task.
+        DataError: when the rows do not go with the task, or have no answers to write.
         NotFoundError: when the kind or the base is not known.
     """
+    kind, why_kind = kind_of(task, rows)
+    if kind == WRITES:
+        return understand_writing(task, rows, name=name, base=base, unlabelled=unlabelled, why=why_kind)
     examples = tuple(rows.examples) if rows else ()
     if merge_labels:
         examples = clean.merge_labels(examples)
-    description, cut = _description(task)
+    description, cut = described(task)
     labels, label_notes = _labels(task, labels_in(description), examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     summary = clean.inspect(kept)
@@ -76,12 +66,12 @@ def understand(
     notes = (
         *((rows.notes) if rows else ()),
         *cut,
-        _family(task),
+        why_kind,
         *label_notes,
         *unknown,
         Note("language", f"Language: {code} ({why})."),
         base_note,
-        *_fits(task, chosen),
+        *fits(task, chosen, catalogue.spec(chosen).n_parameters),
         Note("length", f"Texts are read up to {max_tokens} tokens; 95% have at most {summary.length_p95} characters.")
         if kept
         else Note("length", f"Texts are read up to {max_tokens} tokens."),
@@ -91,7 +81,7 @@ def understand(
         *foreign,
     )
     requirement = Requirement(
-        family=task.kind or "text-classification",
+        family=kind,
         name=task.name or name,
         description=description,
         labels=labels,
@@ -102,21 +92,6 @@ def understand(
         notes=tuple(note for note in notes if not (merge_labels and "--merge-labels" in note.text)),
     )
     return Understood(requirement, kept, plain)
-
-
-def _description(task: Task) -> tuple[str, tuple[Note, ...]]:
-    text = encodable(task.description).strip()
-    if len(text) <= MOST_DESCRIPTION:
-        return text, ()
-    note = f"The description has {len(text):,} characters; the first {MOST_DESCRIPTION:,} are used."
-    return text[:MOST_DESCRIPTION], (Note("description", note, "warning"),)
-
-
-def _family(task: Task) -> Note:
-    if task.kind is None:
-        return Note("kind", "Kind: text-classification, because texts are to be put under labels.")
-    families.load(task.kind)  # refuses what is not known
-    return Note("kind", f"Kind: {task.kind}, as the task says.")
 
 
 # --- labels ------------------------------------------------------------------------------------------------
@@ -145,7 +120,8 @@ def _check_labels(labels: Sequence[Label], rows: int) -> None:
     if not labels:
         raise TaskError(
             'Cannot tell the labels. Name them in the description ("… to billing, bug or other"), list them under '
-            "'labels' in the task file, or give rows with a label column by --examples."
+            "'labels' in the task file, give rows with a label column by --examples, or say kind: text-generation if "
+            "texts are to be written."
         )
     if len(labels) == 1:
         raise DataError(
@@ -248,7 +224,7 @@ def _of_language(texts: tuple[str, ...], code: str) -> tuple[tuple[str, ...], tu
     """Return the unlabelled texts if they are in the task's language."""
     if not texts:
         return (), ()
-    found, why = languages.detect(_sample(texts))
+    found, why = languages.detect(sample(texts))
     if found == code:
         return texts, ()
     note = f"The unlabelled rows seem to be in another language ({found}: {why}) than the task ({code}): not used."
@@ -262,11 +238,7 @@ def _language(task: Task, description: str, labels: Sequence[Label], texts: Sequ
     if task.language:
         return languages.checked(task.language), "as the task says"
     # rows are what will be read later; the description only speaks when there are none
-    return languages.detect(_sample(texts) or [description, *(label.name for label in labels)])
-
-
-def _sample(texts: Sequence[str]) -> Sequence[str]:
-    return texts[:: max(1, len(texts) // _ROWS_FOR_LANGUAGE)]
+    return languages.detect(sample(texts) or [description, *(label.name for label in labels)])
 
 
 def _base(asked: str | None, language: str) -> tuple[str, Note]:
@@ -276,16 +248,7 @@ def _base(asked: str | None, language: str) -> tuple[str, Note]:
     return name, Note("base", f"Base: {name}, chosen for the language.")
 
 
-def _fits(task: Task, base: str) -> Iterator[Note]:
-    limit = task.limits.max_memory_mb
-    needed = _PROCESS_MB + catalogue.spec(base).n_parameters * 4 / 1e6
-    if limit is not None and needed > limit:
-        text = f"The base {base} needs about {needed:.0f} MB of memory, and the task allows {limit:g} MB."
-        yield Note("base", f"{text} The gate will measure it; name another with --base if it says no.", "warning")
-
-
 def _max_tokens(characters: int, language: str, most: int) -> int:
     """Return the least of a few lengths that holds 95% of the texts; encoding costs grow with it."""
     per_token = 1.2 if language in ("ja", "zh", "ko", "th") else 3.5
-    wanted = math.ceil(characters / per_token) + 2
-    return next((tokens for tokens in _TOKENS if tokens >= wanted and tokens <= most), min(_TOKENS[-1], most))
+    return least_tokens(characters, per_token, _TOKENS, most)
