@@ -50,9 +50,10 @@ def main() -> None:
     texts = adapters.condition_texts([*train, *validation])
     sentences = adapters.embed(load_base(options.sentences), texts, options.cache, progress=told.progress)
     model = load_language_model(options.base, device=options.device)
-    learn, watch = (InstructionMixture(part, Chances(shown=SHOWN[options.dial])) for part in (train, validation))
+    shown = SHOWN[options.dial]
+    learn, watch = (InstructionMixture(part, Chances(shown=shown)) for part in (train, validation))
     lower = None
-    if SHOWN[options.dial][0] == 1:
+    if shown[0] == 1:
         layer = adapters.first_layer(model, for_anchor.layers)
         rows = adapters.all_rows(model, [*train, *validation])
         lower = below.prepare(model, rows, layer, options.cache, progress=told.progress)
@@ -63,6 +64,8 @@ def main() -> None:
     told.stage(GENERATOR, for_generator.pace)
     sites = adapters.chosen_sites(model, for_generator)
     fresh = Generator(sites, rank=for_generator.rank, steps=generator.GRADIENT_STEPS, seed=options.seed)
+    told_by = Chances(shown=shown, modalities=generator.MODALITIES, renamed=generator.RENAMED)
+    learn = InstructionMixture(train, told_by)
     lesson = GeneratorLesson(model, fresh.to(options.device), anchor, sentences, learn, watch, for_generator, lower)
     weights = generator.train(lesson, options.out / GENERATOR, seed=options.seed, on_look=told.look)
 

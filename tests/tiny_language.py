@@ -96,7 +96,7 @@ def bounds(decoder: Decoder) -> Bounds:
     """Return bounds that leave room."""
     empty = torch.zeros(1, 1, READER_WIDTH), torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.bool)
     with torch.no_grad():
-        found = generator(decoder)(Conditions(*empty, torch.full((1, 1), -1)))
+        found = generator(decoder)(Conditions(*empty))
     return Bounds.from_adapters([join(anchor(decoder), found, 1.0)], slack=1000.0)
 
 

@@ -122,18 +122,14 @@ def base():
     return TextBase(BaseRef("tiny", "0", "none"), tiny_base.encoder(), tiny_base.tokenizer(), "")
 
 
-def test_a_labelled_row_is_three_items_that_belong_together():
-    found = condition.items(Condition("say it", (Example("a", "b"), Example("c", "d")), ("e",)))
-    assert [(item.text, item.kind, item.example) for item in found] == [
-        ("say it", condition.DESCRIPTION, -1),
-        ("e", condition.PROMPT, -1),
-        ("a", condition.INPUT, 0),
-        ("b", condition.OUTPUT, 0),
-        ("a => b", condition.PAIR, 0),
-        ("c", condition.INPUT, 1),
-        ("d", condition.OUTPUT, 1),
-        ("c => d", condition.PAIR, 1),
+def test_what_is_embedded_is_the_description_and_the_prompts_and_nothing_beside_rows():
+    found = condition.items(Condition("say it", (), ("e", "f")))
+    assert [(item.text, item.kind) for item in found] == [
+        ("say it", condition.DESCRIPTION),
+        ("e", condition.PROMPT),
+        ("f", condition.PROMPT),
     ]
+    assert condition.items(Condition("say it", (Example("a", "b"),), ("e",))) == []
 
 
 def test_texts_are_embedded_once_and_stand_where_their_condition_is(base, tmp_path):
@@ -146,15 +142,14 @@ def test_texts_are_embedded_once_and_stand_where_their_condition_is(base, tmp_pa
         adapters.embed(base, texts, tmp_path, lambda *of: told.append(of)).embeddings_NE == sentences.embeddings_NE
     ).all()
     assert told == []
-    rows = TASKS[0].train[:2]
-    conditions = (Condition("say upper", (), ()), Condition(None, rows, ()))
-    found = sentences((*conditions, Condition(None, (), ())), CPU)
-    assert found.keep_GN.sum(dim=1).tolist() == [1, 6, 0]
-    place = sentences.place[condition.pair(rows[1])]
-    np.testing.assert_array_equal(found.items_GNE[1, 5], sentences.embeddings_NE[place].astype(np.float32))
-    assert found.types_GN[1].tolist() == [condition.INPUT, condition.OUTPUT, condition.PAIR] * 2
-    assert found.example_GN[1].tolist() == [0, 0, 0, 1, 1, 1]
-    assert torch.allclose(found.items_GNE[1].norm(dim=1), torch.ones(6), atol=1e-3)
+    prompts = tuple(row.input for row in TASKS[0].train[:2])
+    conditions = (Condition("say upper"), Condition(prompts=prompts), Condition(support=TASKS[0].train[:2]))
+    found = sentences(conditions, CPU)
+    assert found.keep_GN.sum(dim=1).tolist() == [1, 2, 0]
+    place = sentences.place[prompts[1]]
+    np.testing.assert_array_equal(found.items_GNE[1, 1], sentences.embeddings_NE[place].astype(np.float32))
+    assert found.types_GN[1].tolist() == [condition.PROMPT] * 2
+    assert torch.allclose(found.items_GNE[1].norm(dim=1), torch.ones(2), atol=1e-3)
 
 
 def test_every_text_that_a_draw_can_hold_is_embedded(mixture):

@@ -58,8 +58,12 @@ def test_a_run_that_was_cut_off_leaves_nothing(model, rows, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_row_of_another_table_is_not_made_up(model, rows, tmp_path):
+def test_a_row_that_is_not_of_the_table_is_computed(model, rows, tmp_path):
     kept = below.prepare(model, rows, 1, tmp_path)
-    with pytest.raises(KeyError):
-        kept([teacher_forcing.write(model, Example("never seen", "no"))])
+    new = teacher_forcing.write(model, Example("never seen", "no"))
+    found = kept([rows[0], new, rows[1]])
+    alone = teacher_forcing.below(model, Batch.of([new], torch.device("cpu")), 1)
+    torch.testing.assert_close(found[1, : len(new.ids)], alone[0].float(), atol=0.02, rtol=0.01)
+    assert not found[1, len(new.ids) :].any()
+    assert torch.equal(found[0, : len(rows[0].ids)], kept(rows[:1])[0])
     assert np.isfinite(kept.states).all()

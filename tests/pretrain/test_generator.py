@@ -48,7 +48,6 @@ def test_without_rows_it_starts_at_the_anchor_and_with_rows_a_plain_step_below_i
     found = lesson.watch(start(lesson))
     assert found["without rows"] == found["anchor, without rows"]
     assert found["with rows"] < found["anchor, with rows"]
-    assert found["rows alone"] == found["with rows"]
 
 
 def test_tasks_of_the_same_inputs_are_told_apart_by_their_condition(lesson, tmp_path):
@@ -64,7 +63,7 @@ def test_tasks_of_the_same_inputs_are_told_apart_by_their_condition(lesson, tmp_
 def test_at_dial_zero_the_generated_part_is_not_there(lesson):
     random = np.random.default_rng(0)
     episodes = adapters.draw(lesson.train, DIAL, random)
-    moved = {name: torch.randn_like(tensor) for name, tensor in start(lesson).items()}
+    moved = {name: 0.2 * torch.randn_like(tensor) for name, tensor in start(lesson).items()}
     anchor = lesson.losses(episodes, start(lesson), dial=0.0)
     assert torch.allclose(lesson.losses(episodes, moved, dial=0.0), anchor)
     assert not torch.allclose(lesson.losses(episodes, moved), anchor)

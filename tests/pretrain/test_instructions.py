@@ -329,3 +329,35 @@ def test_a_pool_whose_tasks_have_no_input_in_common_is_said():
 def test_no_task_at_all_is_said():
     with pytest.raises(DataError, match="no task to learn from"):
         InstructionMixture([])
+
+
+def few_answers(name, *answers):
+    rows = tuple(Example(f"{name} {at}", answers[at % len(answers)]) for at in range(40))
+    return InstructionTask(name, name, "f", (f"say {name}", f"do {name}"), rows, (), "accuracy", None)
+
+
+def test_answers_of_a_task_that_has_few_are_renamed_alike_in_condition_and_queries():
+    tasks = [few_answers("a", "good", "bad"), few_answers("b", "red", "blue", "green")]
+    mixture = InstructionMixture(tasks, Chances(same_input=0.0, modalities=(0, 0.5, 0.5, 0), renamed=1.0))
+    random, words = np.random.default_rng(0), {"good", "bad", "red", "blue", "green"}
+    changed = 0
+    for _ in range(50):
+        for episode in mixture.draw(random, tasks=2, rows=3, support=8):
+            true = {row.input: row.output for row in episode.task.train}
+            pairs = {(true[row.input], row.output) for row in (*episode.condition.support, *episode.queries)}
+            assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs})
+            assert {new for _, new in pairs} <= words
+            assert episode.condition.description is None
+            assert episode.instruction == ""
+            changed += any(old != new for old, new in pairs)
+    assert changed > 50
+
+
+def test_answers_that_are_many_or_long_keep_their_words():
+    many = few_answers("a", *(f"answer {at}" for at in range(20)))
+    long = few_answers("b", "this is what is said", "and this is another")
+    once = few_answers("c", *["x"] * 39, "y")
+    mixture = InstructionMixture([many, long, once], Chances(same_input=0.0, modalities=(0, 1, 0, 0), renamed=1.0))
+    for episode in mixture.draw(np.random.default_rng(0), tasks=12):
+        true = {row.input: row.output for row in episode.task.train}
+        assert all(true[row.input] == row.output for row in (*episode.condition.support, *episode.queries))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sartor.types import Example
 
-DESCRIPTION, PROMPT, INPUT, OUTPUT, PAIR = range(5)
+DESCRIPTION, PROMPT = range(2)
 """Types of a condition's items, as :mod:`sartor.nn.set_encoder` has them."""
 SHOTS = 16
 """Labelled rows and prompts of a condition, at most."""
@@ -48,22 +48,14 @@ class Item:
 
     text: str
     kind: int
-    example: int
-    """Which labelled row it is of; -1 for none."""
 
 
 def items(condition: Condition) -> list[Item]:
-    """Return what is embedded of a condition: its description, its prompts, and three texts of each labelled row."""
-    found = [Item(condition.description, DESCRIPTION, -1)] if condition.description else []
-    found += [Item(prompt, PROMPT, -1) for prompt in condition.prompts]
-    for at, row in enumerate(condition.support):
-        found += [Item(row.input, INPUT, at), Item(str(row.output), OUTPUT, at), Item(pair(row), PAIR, at)]
-    return found
-
-
-def pair(row: Example) -> str:
-    """Return a row as one text."""
-    return f"{row.input} => {row.output}"
+    """Return what is embedded of a condition: its description and its prompts; nothing where labelled rows speak."""
+    if condition.support:
+        return []
+    found = [Item(condition.description, DESCRIPTION)] if condition.description else []
+    return found + [Item(prompt, PROMPT) for prompt in condition.prompts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,6 @@ class Conditions:
     items_GNE: Tensor
     types_GN: Tensor
     keep_GN: Tensor
-    example_GN: Tensor
 
 
 def tensors(
@@ -90,12 +81,12 @@ def tensors(
     listed = [items(condition) for condition in conditions]
     size = (len(listed), max(1, *(len(one) for one in listed)))
     embedded = np.zeros((*size, width), dtype=np.float32)
-    types, example, keep = np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, bool)
+    types, keep = np.zeros(size, np.int64), np.zeros(size, bool)
     for at, one in enumerate(listed):
         for place, item in enumerate(one):
             embedded[at, place] = embedding(item.text)
-            types[at, place], example[at, place], keep[at, place] = item.kind, item.example, True
-    return Conditions(*(torch.from_numpy(part).to(device) for part in (embedded, types, keep, example)))
+            types[at, place], keep[at, place] = item.kind, True
+    return Conditions(*(torch.from_numpy(part).to(device) for part in (embedded, types, keep)))
 
 
 class Sentences:

@@ -1,8 +1,9 @@
 """The generator of text-generation: a condition in, an adapter of a frozen language model out.
 
-A set encoder reads the condition's sentences, a basis head says where B starts (zero, before anything is learned), and
-gradient steps go on from there where the condition has labelled rows (:mod:`sartor.nn.gradient_steps`). A condition
-without rows stops at the start.
+A set encoder reads the condition's sentences and a basis head makes B of them (zero, before anything is learned). A
+condition with labelled rows has no sentences (:mod:`sartor.nn.condition`): B starts where an empty condition's does,
+and gradient steps go on from there (:mod:`sartor.nn.gradient_steps`). Sentences beside rows were no help on tasks never
+seen, and gave tasks away that were learned from (LOG.md, 2026-11-25).
 
 Dimension key:   G: conditions   S: sites   K: rank   I, O: inputs and outputs of a site
 """
@@ -65,7 +66,7 @@ class Generator(nn.Module):
 
     def start(self, conditions: Conditions) -> Adapters:
         """Return what the condition's words alone say: A (G, K, I) the same for all, B (G, O, K)."""
-        vectors_GD = self.encoder(conditions.items_GNE, conditions.types_GN, conditions.keep_GN, conditions.example_GN)
+        vectors_GD = self.encoder(conditions.items_GNE, conditions.types_GN, conditions.keep_GN)
         payload_GSKK = self.head.payload(vectors_GD)
         count = len(payload_GSKK)
         return {

@@ -25,6 +25,9 @@ RATE = 2e-3
 """Of a step before anything is learned, where the gradient's root mean square is one. See LOG.md, 2026-11-25."""
 _SPEED = 5.0
 """How much faster logarithms of rates move than weights do."""
+_FURTHEST = 1.5
+"""Logarithm of how far a rate can move from where it began, for each of the three things it depends on: without a bound
+training ends in steps that overshoot on tasks never seen."""
 _FEATURES = 4
 _SMALL = 1e-12
 
@@ -60,8 +63,8 @@ class GradientSteps(nn.Module):
         rate_GS = self._rate(step, power_GS, size_G, loss_G, rows_G) * (rows_G > 0)[:, None]
         found: dict[str, Tensor] = {}
         for at, path in enumerate(self.sites):
-            columns_K = (_SPEED * self.columns[step, at]).exp()
-            outputs_O1 = (_SPEED * self.outputs[at][step]).exp()[:, None]
+            columns_K = _factor(self.columns[step, at])
+            outputs_O1 = _factor(self.outputs[at][step])[:, None]
             unit_GOK = gradients[path] / (size_G + _SMALL)[:, None, None]
             found[path] = rate_GS[:, at, None, None] * outputs_O1 * columns_K * unit_GOK
         return found
@@ -72,4 +75,9 @@ class GradientSteps(nn.Module):
         told = [(size_G + _SMALL).log() / 4, loss_G, (rows_G + 1.0).log()]
         features_GSF = torch.stack([share_GS, *(one[:, None].expand_as(share_GS) for one in told)], dim=-1)
         inner_GSD = nn.functional.gelu(self.read(features_GSF) + self.places[step])
-        return RATE * (_SPEED * torch.tanh(self.gate(inner_GSD)[..., 0] / math.sqrt(inner_GSD.shape[-1]))).exp()
+        return RATE * _factor(self.gate(inner_GSD)[..., 0] / math.sqrt(inner_GSD.shape[-1]))
+
+
+def _factor(moved: Tensor) -> Tensor:
+    """Return what a rate is multiplied by: 1 where nothing was learned."""
+    return (_FURTHEST * torch.tanh(_SPEED / _FURTHEST * moved)).exp()

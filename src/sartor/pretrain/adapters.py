@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sartor.nn import lora
-from sartor.nn.condition import CONDITION_TOKENS, Sentences, pair
+from sartor.nn.condition import CONDITION_TOKENS, Sentences
 from sartor.nn.decoder import Adapters, sites
 from sartor.nn.encoder import Pooling, encode_texts
 from sartor.nn.language import LanguageModel
@@ -181,12 +181,11 @@ def train_anchor(
 
 
 def condition_texts(tasks: Iterable[InstructionTask]) -> list[str]:
-    """Return all texts that conditions of these tasks can hold."""
+    """Return all texts that conditions of these tasks can hold and that are embedded."""
     found: set[str] = set()
     for task in tasks:
         found.update(task.descriptions)
-        for row in task.train:
-            found.update((row.input, str(row.output), pair(row)))
+        found.update(row.input for row in task.train)
     return sorted(found)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sartor.nn.encoder import padded
 from sartor.nn.language import LanguageModel
-from sartor.nn.teacher_forcing import Written
+from sartor.nn.teacher_forcing import Batch, Written, below
 from sartor.pretrain import kept
 from sartor.types import Progress, silent
 
@@ -25,25 +25,28 @@ _TOKENS_A_BATCH = 2048
 class Below:
     """The table of rows that a run draws from."""
 
-    def __init__(self, rows: Sequence[Written], folder: Path, device: torch.device) -> None:
+    def __init__(self, model: LanguageModel, rows: Sequence[Written], layer: int, folder: Path) -> None:
+        self.model, self.layer = model, layer
         self.place = {row.ids: at for at, row in enumerate(rows)}
         self.offsets: np.ndarray = np.load(folder / "offsets.npy")
         self.states = np.load(folder / "states.npy", mmap_mode="r")
         """(K, H) float16."""
-        self.device = device
 
     def __call__(self, rows: Sequence[Written]) -> Tensor:
-        """Return (B, T, H), filled up on the right with zeros.
-
-        Raises:
-            KeyError: if a row is not of the table.
-        """
+        """Return (B, T, H), filled up on the right with zeros; rows that are not of the table are computed now."""
         longest = max(len(row.ids) for row in rows)
         found = np.zeros((len(rows), longest, self.states.shape[1]), dtype=np.float32)
+        new = [at for at, row in enumerate(rows) if row.ids not in self.place]
         for at, row in enumerate(rows):
-            place = self.place[row.ids]
-            found[at, : len(row.ids)] = self.states[self.offsets[place] : self.offsets[place + 1]]
-        return torch.from_numpy(found).to(self.device)
+            if row.ids in self.place:
+                place = self.place[row.ids]
+                found[at, : len(row.ids)] = self.states[self.offsets[place] : self.offsets[place + 1]]
+        states_BTH = torch.from_numpy(found).to(self.model.device)
+        if new:
+            batch = Batch.of([rows[at] for at in new], self.model.device)
+            computed = below(self.model, batch, self.layer).float() * batch.keep_BT[..., None]
+            states_BTH[new, : computed.shape[1]] = computed
+        return states_BTH
 
 
 def prepare(
@@ -53,7 +56,7 @@ def prepare(
     table = sorted(set(rows), key=lambda row: row.ids)
     told_by = [model.spec.sha256, layer, *(row.ids for row in table)]
     folder = kept.once(cache, "below", told_by, lambda folder: _compute(model, table, layer, folder, progress))
-    return Below(table, folder, model.device)
+    return Below(model, table, layer, folder)
 
 
 @torch.inference_mode()

@@ -30,17 +30,17 @@ from sartor.pretrain.adapters import Dial, States
 from sartor.pretrain.instructions import Episode, InstructionMixture
 from sartor.pretrain.run import Look, Losses, Pace
 
-CPU = Dial(
-    Pace(steps=700, rate=1e-3, warm_up=40, every=100), tasks=5, rows=3, rank=16, layers=10, watched=8, support=10
-)
+CPU = Dial(Pace(steps=250, rate=1e-3, warm_up=30, every=50), tasks=5, rows=3, rank=16, layers=10, watched=8, support=10)
 GPU = Dial(Pace(steps=8_000, rate=5e-4, warm_up=400, every=250), tasks=32, rows=4, rank=16, layers=30, support=16)
 
 GRADIENT_STEPS = 3
 """Each is a pass forward and backward over a condition's rows, in training and in use."""
 NOISE = 0.5
 """Length of the noise on a sentence's embedding, which is of length one, in training."""
-HIDDEN = 0.5
-"""How often the sentences of a condition with labelled rows are not shown in training."""
+RENAMED = 0.5
+"""How often the answers of a task that has few are other words."""
+MODALITIES = (0.15, 0.75, 0.0, 0.1)
+"""In the order of :data:`sartor.pretrain.instructions.MODALITIES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,11 @@ class GeneratorLesson:
             rows = torch.tensor([bool(one.condition.support) for one in episodes])[adapters.rows_of(episodes)]
             anchor = self.losses(episodes, parameters, dial=0.0)
             other = self.losses(episodes, parameters, conditions=others)
-            alone = self.losses(episodes, parameters, sentences=False)
             for name, part in (
                 ("answers", right),
                 ("other condition", other),
                 ("anchor", anchor),
                 ("with rows", right[rows]),
-                ("rows alone", alone[rows]),
                 ("anchor, with rows", anchor[rows]),
                 ("without rows", right[~rows]),
                 ("anchor, without rows", anchor[~rows]),
@@ -101,7 +99,6 @@ class GeneratorLesson:
         *,
         conditions: Sequence[Episode] | None = None,
         dial: float = 1.0,
-        sentences: bool = True,
         noise: np.random.Generator | None = None,
     ) -> Tensor:
         """Return (B,) the losses of the rows of episodes, under their own conditions or those of others.
@@ -111,10 +108,9 @@ class GeneratorLesson:
             parameters: of the generator.
             conditions: in place of their own.
             dial: of the generated part.
-            sentences: whether conditions show theirs, or rows alone.
             noise: what conditions are blurred by; None in a look.
         """
-        joined = self.joined(conditions or episodes, parameters, dial=dial, sentences=sentences, noise=noise)
+        joined = self.joined(conditions or episodes, parameters, dial=dial, noise=noise)
         of_row = torch.from_numpy(adapters.rows_of(episodes)).to(self.model.device)
         return adapters.episode_losses(self.model, episodes, adapters_of_rows(joined, of_row), self.dial, self.below)
 
@@ -124,7 +120,6 @@ class GeneratorLesson:
         parameters: Mapping[str, Tensor],
         *,
         dial: float = 1.0,
-        sentences: bool = True,
         noise: np.random.Generator | None = None,
     ) -> Adapters:
         """Return the adapter of each episode's condition, the anchor in it; arguments as of :meth:`losses`."""
@@ -134,28 +129,16 @@ class GeneratorLesson:
         layer = adapters.first_layer(self.model, self.dial.layers)
         rows = SupportRows.of(self.model, supports, self.anchor, layer, self.below)
         if noise is not None:
-            told = blurred(told, noise, torch.tensor([bool(rows) for rows in supports], device=device))
-        if not sentences:
-            told = unspoken(told)
+            told = blurred(told, noise)
         generated: Adapters = functional_call(self.generator, dict(parameters), (told, rows))
         return join(self.anchor, generated, dial)
 
 
-def blurred(told: Conditions, random: np.random.Generator, has_rows_G: Tensor) -> Conditions:
-    """Return conditions as they are learned from: noise on their sentences, none at all where rows speak, by chance.
-
-    Sentences of training tasks give them away, so what rows say must be learned where there are no sentences, too.
-    """
+def blurred(told: Conditions, random: np.random.Generator) -> Conditions:
+    """Return conditions whose sentences are not quite what they were: those of training tasks give them away."""
     drawn = random.normal(size=tuple(told.items_GNE.shape)).astype(np.float32)
     noise_GNE = torch.from_numpy(drawn).to(told.items_GNE) * NOISE / told.items_GNE.shape[-1] ** 0.5
-    hidden_G = torch.from_numpy(random.random(len(has_rows_G)) < HIDDEN).to(has_rows_G.device) & has_rows_G
-    items_GNE = torch.nn.functional.normalize(told.items_GNE + noise_GNE, dim=-1)
-    return replace(told, items_GNE=items_GNE, keep_GN=told.keep_GN & ~hidden_G[:, None])
-
-
-def unspoken(told: Conditions) -> Conditions:
-    """Return conditions without their sentences."""
-    return replace(told, keep_GN=torch.zeros_like(told.keep_GN))
+    return replace(told, items_GNE=torch.nn.functional.normalize(told.items_GNE + noise_GNE, dim=-1))
 
 
 def train(lesson: GeneratorLesson, folder: Path, *, seed: int, on_look: Callable[[Look], None]) -> dict[str, Tensor]:

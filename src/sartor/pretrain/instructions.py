@@ -27,6 +27,7 @@ import functools
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -50,6 +51,8 @@ METRICS = frozenset({"accuracy", "exact_match", "rouge_l"})
 """Of public tasks; others need more than a text to compare with (code, worked solutions)."""
 COMMON = 8
 """Two tasks share inputs if as many of their training rows read the same text."""
+MOST_NAMES = 12
+"""Different answers of a task that may be renamed, at most; each of them twice or oftener."""
 LARGEST = 4
 """Tasks of one batch that share inputs, at most."""
 KIN: Mapping[str, tuple[str, ...]] = {
@@ -162,6 +165,9 @@ class Chances:
     apart, so only episodes that stand alone have them, and the oftener."""
     shown: tuple[float, float, float] = (0.65, 0.175, 0.175)
     """How often the base reads no instruction, the task's shortest description, a whole one."""
+    renamed: float = 0.0
+    """How often the answers of a task that has few are other words, the same in condition and queries; what it was
+    told by then is left out. So rows alone can tell what to answer, and no task's words are learned by heart."""
 
 
 # --- which part a group is in -------------------------------------------------------------------------------
@@ -420,6 +426,8 @@ class InstructionMixture:
         self._rows = {task.name: {row.input: row for row in task.train} for task in tasks}
         self._pools = _grouped((task.pool, task) for task in tasks if task.pool is not None)
         self._pools = {pool: members for pool, members in self._pools.items() if len(members) > 1}
+        self._names = {task.name: found for task in tasks if (found := _names(task))}
+        self._words = sorted({name for found in self._names.values() for name in found})
         alone = [task for task in tasks if task.pool not in self._pools]
         self._groups = _grouped((task.group, task) for task in alone or tasks)
 
@@ -487,17 +495,29 @@ class InstructionMixture:
         told = task.descriptions[random.integers(len(task.descriptions))]
         whole = task.descriptions[random.integers(len(task.descriptions))]
         seen = random.choice(3, p=self.chances.shown)
+        described = modality in ("description", "both")
+        name: Mapping[str, str] = {}
+        if support and self.chances.renamed and random.random() < self.chances.renamed:
+            name = self._renaming(task, random)
+            described = described and not name
+
+        def row(text: str) -> Example:
+            found = self._rows[task.name][text]
+            return replace(found, output=name.get(str(found.output), found.output))
+
         return Episode(
             task=task,
-            condition=Condition(
-                told if modality in ("description", "both") else None,
-                tuple(self._rows[task.name][text] for text in support),
-                tuple(prompts),
-            ),
-            queries=tuple(self._rows[task.name][text] for text in texts),
-            instruction=("", min(task.descriptions, key=len), whole)[seen],
+            condition=Condition(told if described else None, tuple(row(text) for text in support), tuple(prompts)),
+            queries=tuple(row(text) for text in texts),
+            instruction="" if name else ("", min(task.descriptions, key=len), whole)[seen],
             shared=shared,
         )
+
+    def _renaming(self, task: InstructionTask, random: np.random.Generator) -> Mapping[str, str]:
+        """Return other words for the answers of a task, any that tasks of few answers have; {} if it has many."""
+        names = self._names.get(task.name, ())
+        others: list[int] = random.permutation(len(self._words))[: len(names)].tolist()
+        return dict(zip(names, (self._words[at] for at in others), strict=False))
 
     def _modalities(self, task: InstructionTask, shared: int | None, alone: float) -> list[float]:
         """Return the chances of an episode, so that over a batch they are those that are asked for."""
@@ -505,6 +525,13 @@ class InstructionMixture:
         telling = shared is None and task.pool not in self._pools
         prompts = min(1.0, prompts / alone) if telling else 0.0
         return [*((1 - prompts) * chance / sum(others) for chance in others), prompts]
+
+
+def _names(task: InstructionTask) -> tuple[str, ...]:
+    """Return the answers of a task that has few short ones."""
+    counts = Counter(str(row.output) for row in task.train)
+    few = 2 <= len(counts) <= MOST_NAMES and min(counts.values()) >= 2
+    return tuple(sorted(counts)) if few and all(len(name.split()) <= 3 for name in counts) else ()
 
 
 def _grouped(pairs: Iterable[tuple[str, InstructionTask]]) -> dict[str, list[InstructionTask]]:
