@@ -8,10 +8,10 @@
   before it, as many as fit
 - ``anchor``: with one adapter for all tasks · ``mean``: with the mean of what is generated for tasks it learned from ·
   ``nearest``: with what is generated for the task it learned from whose description is nearest
-- ``examples``, ``examples 4``: with the adapter generated from 16 labelled rows, from four of them · ``both``: from 16
-  rows and the description · ``paraphrase``: from the rows and another wording of it · ``description`` · ``prompts``:
-  from 16 inputs without answers; the base reads the input alone
-- ``shuffled``: from the 16 rows, their answers in another order · ``other``: from both of the next task, of another
+- ``examples``, ``examples 4``: with the adapter generated from 16 labelled rows, from four of them (a description
+  beside rows is not read) · ``description``, ``paraphrase``: from the description alone, from another wording of it ·
+  ``prompts``: from 16 inputs without answers; the base reads the input alone
+- ``shuffled``: from the 16 rows, their answers in another order · ``other``: from rows of the next task, of another
   group · ``gibberish``: from a description of random letters
 - ``plain``: with as many plain gradient steps from the anchor, directions at random and nothing learned: the control of
   what learning is worth · ``lora 3``, ``lora 10``, ``lora 60``: with the anchor trained on the 16 rows for so many
@@ -67,7 +67,7 @@ MOST_READ = 512
 WRITING = Writing(max_new_tokens=32)
 LORA = (3, 10, 60)
 LORA_RATE = 2e-3
-ANSWERED = ("base", "told", "shown", "anchor", "examples", "both", "shuffled", "other", "plain", "lora 60")
+ANSWERED = ("base", "told", "shown", "anchor", "examples", "shuffled", "other", "plain", "lora 60")
 """Arms whose answers are written, too."""
 DIALS = (0.5, 1.5)
 
@@ -178,7 +178,7 @@ def bench(model: LanguageModel, trained: Trained, base: WritingBase, learned: Se
     wide = Bounds(dict.fromkeys(own.sites, math.inf), dict.fromkeys(own.sites, math.inf))
     plain = WritingBase(model, Trained(trained.anchor, fresh.requires_grad_(False), wide), base.reader)
     some = [learned[at] for at in np.linspace(0, len(learned) - 1, min(MEAN_OF, len(learned))).astype(int)]
-    made = [generated(base, [conditions(task)["both"]])[0] for task in some]
+    made = [generated(base, [conditions(task)["examples"]])[0] for task in some]
     mean = {name: torch.stack([one[name].float() for one in made]).mean(dim=0) for name in made[0]}
     mean["answerer"], mean["anchor.rank"] = made[0]["answerer"], made[0]["anchor.rank"]
     return Bench(base, plain, mean, learned)
@@ -192,14 +192,13 @@ def conditions(task: InstructionTask) -> dict[str, Condition]:
     found = {
         "examples": Condition(support=support),
         "examples 4": Condition(support=support[:4]),
-        "both": Condition(told, support),
         "description": Condition(told),
         "prompts": Condition(prompts=tuple(row.input for row in support)),
         "shuffled": Condition(support=tuple(turned)),
         "gibberish": Condition(gibberish(told)),
     }
     wordings = [text for text in (*task.descriptions[1:], *task.unseen) if text != told]
-    return found | ({"paraphrase": Condition(wordings[0], support)} if wordings else {})
+    return found | ({"paraphrase": Condition(wordings[0])} if wordings else {})
 
 
 def arms(found: Bench, task: InstructionTask, other: InstructionTask) -> dict[str, Arm]:
@@ -208,6 +207,7 @@ def arms(found: Bench, task: InstructionTask, other: InstructionTask) -> dict[st
     def made(base: WritingBase, condition: Condition) -> Arm:
         began = time.perf_counter()
         [weights] = generated(base, [condition])
+        weights = FAMILY.settle(weights, "generated", 1.0)  # whoever would answer where words alone are known
         return Arm(FAMILY.adapter(base, weights), seconds=time.perf_counter() - began)
 
     told = conditions(task)
@@ -217,9 +217,9 @@ def arms(found: Bench, task: InstructionTask, other: InstructionTask) -> dict[st
         "shown": Arm(None, "in-context"),
         "anchor": Arm(found.base.trained.anchor),
         "mean": Arm(FAMILY.adapter(found.base, found.mean)),
-        "nearest": made(found.base, conditions(nearest(found, task))["both"]),
+        "nearest": made(found.base, conditions(nearest(found, task))["examples"]),
         **{name: made(found.base, condition) for name, condition in told.items()},
-        "other": made(found.base, conditions(other)["both"]),
+        "other": made(found.base, conditions(other)["examples"]),
         "plain": made(found.plain, told["examples"]),
     }
     [weights] = generated(found.base, [told["examples"]])
@@ -340,13 +340,13 @@ def likeness(ways: Mapping[str, Arm]) -> dict[str, float]:
         assert adapter is not None, name
         return float(torch.stack([(b @ a).square().sum() for a, b in adapter.values()]).sum().sqrt())
 
-    pairs = [("both", "other"), ("both", "shuffled"), ("both", "examples 4")]
-    pairs += [("both", "paraphrase")] if "paraphrase" in ways else []
+    pairs = [("examples", "other"), ("examples", "shuffled"), ("examples", "examples 4"), ("description", "gibberish")]
+    pairs += [("description", "paraphrase")] if "paraphrase" in ways else []
     found = {
         f"cosine {one}, {two}": float(torch.nn.functional.cosine_similarity(parts(one), parts(two), dim=0))
         for one, two in pairs
     }
-    return found | {f"norm {name}": update(name) for name in ("anchor", "examples", "both", "lora 60")}
+    return found | {f"norm {name}": update(name) for name in ("anchor", "examples", "description", "lora 60")}
 
 
 # --- what it says ------------------------------------------------------------------------------------------

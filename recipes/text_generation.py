@@ -18,6 +18,7 @@ float16), card.json, a folder a stage with its history.json and, with matplotlib
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping
 
 import torch
 
@@ -70,8 +71,9 @@ def main() -> None:
     weights = generator.train(lesson, options.out / GENERATOR, seed=options.seed, on_look=told.look)
 
     bounds = generator.bounds(lesson, weights, seed=options.seed)
-    generator_file.write(options.out / FILE, anchor, weights, bounds)
-    write_card(options, split)
+    dial, losses = generator.word_dial(lesson, weights)
+    generator_file.write(options.out / FILE, anchor, weights, bounds, word_dial=dial)
+    write_card(options, split, losses)
     draw(options.out, (ANCHOR, GENERATOR), "cross-entropy of an answer (nats a token)")
     print(f"Done: {options.out}")
 
@@ -83,7 +85,7 @@ def arguments() -> argparse.Namespace:
     return flags.parse_args()
 
 
-def write_card(options: argparse.Namespace, split: instructions.Split) -> None:
+def write_card(options: argparse.Namespace, split: instructions.Split, words: Mapping[float, float]) -> None:
     card = {
         "made by": "python -m recipes.text_generation --data DATA --out DIR "
         f"--fold {options.fold} --dial {options.dial} --seed {options.seed}",
@@ -91,6 +93,7 @@ def write_card(options: argparse.Namespace, split: instructions.Split) -> None:
         "conditions by": options.sentences,
         "sha256": hashlib.sha256((options.out / FILE).read_bytes()).hexdigest(),
         "torch": torch.__version__,
+        "watched losses without rows, by dial": words,
         "groups": sorted({task.group for task in split.train}),
         "tasks": sorted(task.name for task in split.train),
     }

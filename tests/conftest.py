@@ -10,6 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_base
+import tiny_language
 from sartor import pipeline, settings
 from sartor.assets import catalogue
 
@@ -43,8 +44,10 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(home, monkeypatch):
-    """The tiny base under the names of the real ones, and an empty store; gives the store's folder."""
-    monkeypatch.setattr(catalogue, "_BASES", tiny_base.specs(settings.current().cache))
+    """The tiny bases under the names of the real ones, and an empty store; gives the store's folder."""
+    cache = settings.current().cache
+    monkeypatch.setattr(catalogue, "_BASES", tiny_base.specs(cache))
+    monkeypatch.setattr(catalogue, "_LANGUAGE_MODELS", tiny_language.specs(cache))
     return home
 
 

@@ -104,7 +104,7 @@ def test_a_base_other_than_the_one_it_was_made_on_is_refused(model):
     class Other:
         ref = BaseRef("another", "0" * 64, "MIT")
 
-    stranger = sartor.Model(model.manifest, model.report, model.weights, Other())
+    stranger = type(model)(model.manifest, model.report, model.weights, Other())
     with pytest.raises(BundleError, match="answers would be noise"):
         stranger.predict(["refund"])
 

@@ -26,7 +26,8 @@ def tokenizer() -> Tokenizer:
     """Return one that knows bytes and the marks of the template."""
     pieces = {piece: at for at, piece in enumerate([*MARKS, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     made = Tokenizer(models.BPE(pieces, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([digits, words])  # as the real one's
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
     return made

@@ -4,7 +4,7 @@ A model is its manifest, its report and its weights; the frozen base is loaded w
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from typing_extensions import override
 
 from sartor import families, settings
 from sartor.errors import BundleError, DataError
-from sartor.families.interface import Base, Family, Prediction
+from sartor.families.interface import Base, Family, LabelFamily, Prediction, Writing, WritingFamily
 from sartor.registry import bundle, store
 from sartor.registry.card import model_card
 from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_json, silent, to_json
@@ -27,7 +28,7 @@ WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of one text."""
+    """What a classifier says of one text."""
 
     label: str
     """The best known label, verbatim as the owner wrote it; also where the model abstains."""
@@ -39,7 +40,7 @@ class Answer:
 
 
 class Model:
-    """A generated classifier. It is a value: nothing that is done with it changes it."""
+    """A generated model. It is a value: nothing that is done with it changes it."""
 
     def __init__(self, manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> None:
         self.manifest = manifest
@@ -57,13 +58,8 @@ class Model:
         """Return what was to be made, and why."""
         return self.manifest.requirement
 
-    @property
-    def classes_(self) -> NDArray[np.str_]:
-        """Return the labels, in the order of the columns of :meth:`predict_proba`."""
-        return np.array([label.name for label in self.requirement.labels], dtype=np.str_)
-
     @functools.cached_property
-    def family(self) -> Family[Any]:
+    def family(self) -> Family:
         """Return the family that this model is of."""
         return families.load(self.manifest.family)
 
@@ -84,38 +80,9 @@ class Model:
             )
         return base
 
-    def answer(self, inputs: Sequence[str], *, progress: Progress = silent) -> list[Answer]:
-        """Return one answer for each input, in order."""
-        prediction = self.prediction(inputs, progress=progress)
-        names = [label.name for label in self.requirement.labels]
-        # plain lists first: a million answers are made in seconds, not minutes
-        rows: list[list[float]] = prediction.probabilities.tolist()
-        best: list[int] = prediction.best.tolist()
-        abstain: list[bool] = prediction.abstain.tolist()
-        return [
-            Answer(names[at], row[at], dict(zip(names, row, strict=True)), none)
-            for row, at, none in zip(rows, best, abstain, strict=True)
-        ]
-
-    def prediction(self, inputs: Sequence[str], *, progress: Progress = silent) -> Prediction:
-        """Return the arrays behind :meth:`answer`."""
-        features = self.family.encode(self.base, self.requirement, list(inputs), progress=progress)
-        prediction = self.family.predict(self.requirement, self.weights, features)
-        # nothing was asked, so nothing is known; the best guess still stands in the row
-        blank = np.array([not text.strip() for text in inputs], dtype=np.bool_)
-        return replace(prediction, abstain=prediction.abstain | blank)
-
-    def predict(self, inputs: Sequence[str]) -> NDArray[np.str_]:
-        """Return (N,) the best label of each input."""
-        return self.classes_[self.prediction(_several(inputs)).best]
-
-    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
-        """Return (N, C) calibrated probabilities, columns as in ``classes_``."""
-        return self.prediction(_several(inputs)).probabilities
-
-    def score(self, inputs: Sequence[str], labels: Iterable[str]) -> float:
-        """Return the share of ``inputs`` whose best label is the right one."""
-        return float(np.mean(np.equal(self.predict(inputs), np.array(list(labels), dtype=np.str_))))
+    def predict(self, inputs: Sequence[str]) -> Any:
+        """Return one answer for each input, in order: a label, or a text."""
+        raise NotImplementedError
 
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files but for the manifest: weights, report and model card."""
@@ -139,6 +106,96 @@ class Model:
         return f"<sartor model {self.manifest.name!r} {self.id or '(not stored)'}: {self.report.headline}>"
 
 
+class Classifier(Model):
+    """A model that puts texts under labels."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> LabelFamily[Any]:
+        return families.load_label(self.manifest.family)
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """Return the labels, in the order of the columns of :meth:`predict_proba`."""
+        return np.array([label.name for label in self.requirement.labels], dtype=np.str_)
+
+    def answer(self, inputs: Sequence[str], *, progress: Progress = silent) -> list[Answer]:
+        """Return one answer for each input, in order."""
+        prediction = self.prediction(inputs, progress=progress)
+        names = [label.name for label in self.requirement.labels]
+        # plain lists first: a million answers are made in seconds, not minutes
+        rows: list[list[float]] = prediction.probabilities.tolist()
+        best: list[int] = prediction.best.tolist()
+        abstain: list[bool] = prediction.abstain.tolist()
+        return [
+            Answer(names[at], row[at], dict(zip(names, row, strict=True)), none)
+            for row, at, none in zip(rows, best, abstain, strict=True)
+        ]
+
+    def prediction(self, inputs: Sequence[str], *, progress: Progress = silent) -> Prediction:
+        """Return the arrays behind :meth:`answer`."""
+        features = self.family.encode(self.base, self.requirement, list(inputs), progress=progress)
+        prediction = self.family.predict(self.requirement, self.weights, features)
+        # nothing was asked, so nothing is known; the best guess still stands in the row
+        blank = np.array([not text.strip() for text in inputs], dtype=np.bool_)
+        return replace(prediction, abstain=prediction.abstain | blank)
+
+    @override
+    def predict(self, inputs: Sequence[str]) -> NDArray[np.str_]:
+        """Return (N,) the best label of each input."""
+        return self.classes_[self.prediction(_several(inputs)).best]
+
+    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+        """Return (N, C) calibrated probabilities, columns as in ``classes_``."""
+        return self.prediction(_several(inputs)).probabilities
+
+    def score(self, inputs: Sequence[str], labels: Iterable[str]) -> float:
+        """Return the share of ``inputs`` whose best label is the right one."""
+        return float(np.mean(np.equal(self.predict(inputs), np.array(list(labels), dtype=np.str_))))
+
+
+class Writer(Model):
+    """A model that writes texts."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> WritingFamily:
+        return families.load_writing(self.manifest.family)
+
+    def dialled(self, dial: float) -> "Writer":
+        """Return the same model that answers with so much of what was generated, whoever answered before.
+
+        0 is the anchor alone, one adapter for all tasks; 1 is what was made.
+
+        Raises:
+            TaskError: when there is no such dial.
+        """
+        weights = self.family.settle(self.weights, "generated", dial)
+        return Writer(self.manifest, self.report, weights, self._given_base)
+
+    @override
+    def predict(
+        self, inputs: Sequence[str], writing: Writing | None = None, *, progress: Progress = silent
+    ) -> list[str]:
+        """Return one text for each input, in order.
+
+        Raises:
+            BundleError: when the weights do not fit the base; the plain base never answers for them.
+        """
+        writing = writing or Writing()
+        return self.family.answer(self.base, self.weights, _several(inputs), writing, progress=progress)
+
+    def stream(self, text: str, writing: Writing | None = None) -> Iterator[str]:
+        """Yield the pieces of one answer as they are written."""
+        return self.family.stream(self.base, self.weights, text, writing or Writing())
+
+
+def of_manifest(manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> Model:
+    """Return the model of a manifest's family."""
+    kind = Writer if isinstance(families.load(manifest.family), WritingFamily) else Classifier
+    return kind(manifest, report, weights, base)
+
+
 def load(ref: str | Path) -> Model:
     """Return the model in a folder, or the one in the store that ``ref`` names (id, name, name@alias, name@v3).
 
@@ -152,7 +209,7 @@ def load(ref: str | Path) -> Model:
         report = from_json(msgspec.json.decode(files[REPORT]), Report)
     except (KeyError, msgspec.MsgspecError) as error:
         raise BundleError(f"The bundle in {str(folder)!r} has no readable {REPORT} ({error}).") from error
-    return Model(manifest, report, load_tensors(files[WEIGHTS]))
+    return of_manifest(manifest, report, load_tensors(files[WEIGHTS]))
 
 
 def _several(inputs: Sequence[str]) -> list[str]:

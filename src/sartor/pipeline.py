@@ -6,7 +6,7 @@ Every arrow is a frozen value, so that each stage can be called alone.
 """
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,9 +21,9 @@ from sartor.assets import catalogue
 from sartor.data import load as loading
 from sartor.data import split
 from sartor.errors import DataError, StorageError
-from sartor.evaluate import cost, gate, proof, testfile
-from sartor.families.interface import Base, Condition, Family
-from sartor.model import Model
+from sartor.evaluate import cost, gate, proof, testfile, written
+from sartor.families.interface import Base, Condition, Family, LabelFamily, Writing, WritingFamily
+from sartor.model import Classifier, Model, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
 from sartor.requirement.heuristic import Understood, understand
@@ -51,6 +51,8 @@ RowsLike = Rows | str | Path | Iterable[Example | tuple[str, str] | Mapping[str,
 
 _COST_SECONDS = 0.7
 """For single answers, and again for bulk."""
+_SHORTEST, _LONGEST = 16, 128
+"""Tokens of a written answer in a proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +106,20 @@ def make(
     need, family = understood.requirement, families.load(understood.requirement.family)
     with clock("load"):
         frozen = family.base(need, progress=progress)
-    with clock("encode"):
-        condition = encode(family, frozen, understood, progress)
-    need = replace(need, notes=(*need.notes, *_cut(condition, need)))
-    progress("generate", 0, 0)
-    with clock("generate"):
-        weights = family.generate(need, condition, seed=seed)
+    if isinstance(family, WritingFamily):
+        draft = write(family, frozen, understood, clock, seed, progress)
+    else:
+        draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)
     with clock("evaluate"):
-        proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
-        model = _assemble(family, frozen, need, understood.examples, rows, weights, proved, seed, progress)
+        model = _assemble(family, frozen, draft, understood.examples, rows, seed, progress)
     model.report = replace(model.report, seconds=clock.seconds)
     home = Store(settings.current().home)
     entry = home.put(model.manifest, model.files(), slug(need.name)) if store else None
     decision = release(model, entry)
     if entry is not None:
         entry = home.get(entry.id)  # with the alias that it may have got
-        model = Model(load_model(entry.path).manifest, model.report, weights, frozen)
-    return Made(model, entry, decision, clock.seconds, need.notes)
+        model = of_manifest(load_model(entry.path).manifest, model.report, draft.weights, frozen)
+    return Made(model, entry, decision, clock.seconds, draft.need.notes)
 
 
 def generate(task: Task | str, examples: RowsLike = None, **options: Any) -> Model:
@@ -160,8 +159,28 @@ def assess(
                 f"{made_from.sha256[:12]}, the model's {model.manifest.data.sha256[:12] or 'none'}. "
                 "Name that file, or leave --examples out."
             )
-    report = testfile.score_file(
-        model.family,
+    if isinstance(model, Writer):
+        report = written.score_written_file(
+            model.family,
+            model.base,
+            model.requirement,
+            model.weights,
+            rows,
+            support=made_from.examples if made_from else (),
+            writing=_writing(rows.examples),
+            trained_on=model.manifest.data.sha256,
+            seed=seed,
+            progress=progress,
+        )
+    else:
+        report = _assess(model, rows, made_from, seed, progress)
+    progress("measure", 0, 0)
+    return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
+
+
+def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+    return testfile.score_file(
+        families.load_label(model.manifest.family),
         model.requirement,
         model.base,
         model.weights,
@@ -171,8 +190,6 @@ def assess(
         seed=seed,
         progress=progress,
     )
-    progress("measure", 0, 0)
-    return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
 
 
 class Clock:
@@ -190,6 +207,57 @@ class Clock:
 
 
 # --- stages ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A target that was generated and proved, before anything is written down."""
+
+    need: Requirement
+    weights: Weights
+    report: Callable[[Cost | None, Sequence[Note]], Report]
+    """What the proof says, with the cost and what else was noticed."""
+
+
+def label(
+    family: LabelFamily[Any], base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
+) -> Draft:
+    """Generate and prove a model that labels."""
+    with clock("encode"):
+        condition = encode(family, base, understood, progress)
+    need = understood.requirement
+    need = replace(need, notes=(*need.notes, *_cut(condition, need)))
+    progress("generate", 0, 0)
+    with clock("generate"):
+        weights = family.generate(need, condition, seed=seed)
+    with clock("evaluate"):
+        proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
+    return Draft(need, weights, lambda spent, notes: proof.to_report(proved, cost=spent, notes=notes))
+
+
+def write(
+    family: WritingFamily, base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
+) -> Draft:
+    """Generate and prove a model that writes; who answers is settled by the proof."""
+    need, examples, prompts = understood
+    with clock("generate"):
+        [weights] = family.generate(base, need, [examples], prompts, progress=progress)
+    with clock("evaluate"):
+        proved = written.prove_written(
+            family, base, need, examples, prompts, writing=_writing(examples), seed=seed, progress=progress
+        )
+    if examples:
+        weights = family.settle(weights, proved.written.answerer, proved.written.dial)
+    else:
+        why = "There is no row to choose by, so this is what was best where descriptions alone were known."
+        proved = written.with_answerer(proved, *family.settled(weights), why)
+    return Draft(need, weights, lambda spent, notes: written.to_report(proved, cost=spent, notes=notes))
+
+
+def _writing(examples: Sequence[Example]) -> Writing:
+    """Return how answers are written in a proof: as long as the longest that is wanted; a token is a letter or more."""
+    longest = max((len(str(row.output)) for row in examples), default=_LONGEST)
+    return Writing(max_new_tokens=min(max(longest, _SHORTEST), _LONGEST))
 
 
 def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows | None:
@@ -223,7 +291,7 @@ def gather_unlabelled(
     return Rows(tuple(Example(text) for text in source))
 
 
-def encode(family: Family[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
+def encode(family: LabelFamily[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
     """Encode labels and rows, once."""
     need = understood.requirement
     position = {label.name: at for at, label in enumerate(need.labels)}
@@ -268,19 +336,17 @@ def release(model: Model, entry: Entry | None) -> gate.Decision:
 
 
 def _assemble(
-    family: Family[Any],
+    family: Family,
     base: Base,
-    need: Requirement,
+    draft: Draft,
     examples: Sequence[Example],
     rows: Rows | None,
-    weights: Weights,
-    proved: proof.Proof,
     seed: int,
     progress: Progress,
 ) -> Model:
     """Put together manifest and report, the cost of an answer measured on the way."""
-    need = replace(need, notes=_storable(need.notes))
-    spec = catalogue.catalogue().get(base.ref.name)
+    need, weights = replace(draft.need, notes=_storable(draft.need.notes)), draft.weights
+    found = draft.report(None, ())
     manifest = Manifest(
         format=BUNDLE_FORMAT,
         id="",
@@ -296,36 +362,41 @@ def _assemble(
         n_parameters=sum(tensor.numel() for tensor in weights.values()),
         shapes={name: tuple(tensor.shape) for name, tensor in weights.items()},
         files={},
-        scores=_scores(proved),
-        licence_lineage=spec.licence_lineage if spec else _lineage(base.ref),
+        scores=_scores(found),
+        licence_lineage=_lineage(base.ref),
         sartor_version=version("sartor"),
     )
-    draft = Model(manifest, proof.to_report(proved), weights, base)
     progress("measure", 0, 0)
-    spent = measure(draft, [example.input for example in examples[:64]])
-    return Model(manifest, proof.to_report(proved, cost=spent, notes=need.notes), weights, base)
+    spent = measure(of_manifest(manifest, found, weights, base), [example.input for example in examples[:64]])
+    return of_manifest(manifest, draft.report(spent, need.notes), weights, base)
 
 
 def measure(model: Model, texts: Sequence[str]) -> Cost:
     """Return what an answer costs on this machine, measured on ``texts`` (on the label names if there are none)."""
     size = sum(len(data) for data in model.files().values())
-    sample = texts or [label.name for label in model.requirement.labels]
-    return cost.measure_cost(model.answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
+    sample = list(texts) or [label.name for label in model.requirement.labels] or [model.requirement.description]
+    # as a user gets them: labels with all that is told of them
+    answer = model.answer if isinstance(model, Classifier) else model.predict
+    return cost.measure_cost(answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
 
 
-def _scores(proved: proof.Proof) -> dict[str, float]:
-    if proved.scores is None:
-        return {}
-    scores = proved.scores
-    return {
-        "accuracy": scores.accuracy.value,
-        "balanced_accuracy": scores.balanced_accuracy.value,
-        "macro_f1": scores.macro_f1.value,
-    }
+def _scores(report: Report) -> dict[str, float]:
+    if report.scores is not None:
+        scores = report.scores
+        return {
+            "accuracy": scores.accuracy.value,
+            "balanced_accuracy": scores.balanced_accuracy.value,
+            "macro_f1": scores.macro_f1.value,
+        }
+    if report.written is not None and report.written.scores is not None:
+        found = report.written.scores
+        return {"exact_match": found.exact_match.value, "token_f1": found.token_f1.value}
+    return {}
 
 
 def _lineage(base: BaseRef) -> tuple[str, ...]:
-    return (f"{base.name}: {base.licence}",)
+    spec = catalogue.catalogue().get(base.name) or catalogue.language_models().get(base.name)
+    return spec.licence_lineage if spec else (f"{base.name}: {base.licence}",)
 
 
 def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:

@@ -266,6 +266,66 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenScores:
+    """Quality of ``n`` written answers to rows that the scored model had not seen."""
+
+    n: int
+    exact_match: Metric
+    """Share of answers that are the right one but for case, outer punctuation and spaces."""
+    token_f1: Metric
+    """Words in common with the right answer."""
+    rouge_l: Metric
+    chrf: Metric
+    label_accuracy: Metric | None = None
+    """Where right answers are few and repeat, as labels do."""
+    cross_entropy: float | None = None
+    """Of the right answers, nats a token; mean over rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBaseline:
+    """Another way to answer the same rows: what it is, how it scored, how the model compares."""
+
+    name: str
+    title: str
+    scores: WrittenScores
+    paired: Paired
+    """Exact matches of the model minus those of the baseline."""
+    token_f1: Metric
+    """Mean difference, -1..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialPoint:
+    """How well right answers are foretold with so much of the generated part."""
+
+    dial: float
+    cross_entropy: float
+    """Nats a token on rows that the part was generated without; mean over rows."""
+
+
+Answerer: TypeAlias = Literal["generated", "anchor", "base"]
+"""Who answers: the generated adapter with the anchor, the anchor alone (one adapter for all tasks), the plain base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was found of a model that writes."""
+
+    answerer: Answerer
+    """Whose answers are given from now on."""
+    why: str
+    """One sentence for a person."""
+    dial: float
+    """How much of the generated part is used; 1 is what was trained."""
+    scores: WrittenScores | None = None
+    """Of the chosen answerer, chosen anew in each fold without its rows; None when nothing could be measured."""
+    baselines: tuple[WrittenBaseline, ...] = ()
+    sweep: tuple[DialPoint, ...] = ()
+    """Empty below 8 rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The proof of one model. ``schema`` is its version; later commands read it."""
 
@@ -283,6 +343,8 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     """Wall-clock of ``load``, ``encode``, ``generate``, ``evaluate``."""
     notes: tuple[Note, ...] = ()
+    written: Written | None = None
+    """Of a model that writes; ``scores`` and what follows it are of one that labels."""
 
 
 # --- what is stored ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sartor.assets import catalogue
 from sartor.data.taskfile import read_task
 from sartor.registry.store import Store
 
-COMMANDS = ["init", "generate", "predict", "evaluate", "models", "show", "families", "doctor"]
+COMMANDS = ["init", "generate", "predict", "evaluate", "export", "models", "show", "families", "doctor"]
 
 
 def test_the_commands_are_those_of_the_contract():
@@ -111,10 +111,10 @@ def test_models_lists_what_was_made(sartor, made):
     assert made["id"] in sartor("models").out
 
 
-def test_families_lists_text_classification(sartor):
-    (listed,) = sartor("families", "--json").json["families"]
-    assert listed.keys() == {"name", "summary", "generator"}
-    assert listed["name"] == "text-classification"
+def test_families_lists_all_of_them(sartor):
+    listed = sartor("families", "--json").json["families"]
+    assert all(one.keys() == {"name", "summary", "generator"} for one in listed)
+    assert [one["name"] for one in listed] == ["text-classification", "text-generation"]
     assert "text-classification" in sartor("families").out
 
 

@@ -14,7 +14,7 @@ from cli_helpers import ROUTE, forked, snapshot
 
 from sartor import pipeline, settings
 from sartor.families.text_classification import TextClassification
-from sartor.model import Model
+from sartor.model import Classifier
 from sartor.registry import bundle, disk
 from sartor.registry.store import Store
 
@@ -104,7 +104,7 @@ def test_an_interrupted_predict_leaves_the_old_answers(sartor, made, mails_csv, 
     answers = place / "answers.csv"
     answers.write_text("the old ones")
     command = ["predict", "mails", "--input", mails_csv, "--output", answers]
-    ran = forked(tmp_path, command, signals_at(Model, "answer", 3, number))
+    ran = forked(tmp_path, command, signals_at(Classifier, "answer", 3, number))
     assert ran.code == (130 if number == signal.SIGINT else -number), ran
     assert answers.read_text() == "the old ones"
     if number == signal.SIGINT:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sartor.families.interface import Condition, Control, Family, FloatArray, IntArray, Prediction
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, Prediction
 from sartor.types import BaseRef, Label, Progress, Requirement, Weights, silent
 
 
@@ -42,7 +42,7 @@ LABEL_NAMES = Control("label-names", "label names alone", label_names)
 
 
 @dataclass
-class NearestMean(Family[Numbers]):
+class NearestMean(LabelFamily[Numbers]):
     baselines: Sequence[Control[Numbers]] = (MAJORITY,)
     seen: list[tuple[Requirement, Condition[Numbers]]] = field(default_factory=list)
     """What ``generate`` was given."""

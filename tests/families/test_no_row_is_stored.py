@@ -8,8 +8,8 @@ import pytest
 
 from sartor import families
 from sartor.families.interface import Condition
-from sartor.families.text_classification import POOLED
 from sartor.nn.features import hash_ngrams, idf, unit, weigh
+from sartor.nn.text_base import POOLED
 from sartor.types import Label, Requirement
 
 BASE = "all-minilm-l6-v2+anchor2"

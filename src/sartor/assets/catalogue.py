@@ -81,6 +81,22 @@ class AnchorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneratorSpec:
+    """A generator of adapters that comes with Sartor: what a recipe learned over many tasks for a language model."""
+
+    file: str
+    """In this package's folder ``generators``."""
+    sha256: str
+    reader: str
+    """Base whose sentence embeddings its conditions are read by."""
+
+    @property
+    def path(self) -> Path:
+        """Return where it lies."""
+        return Path(__file__).parent / "generators" / self.file
+
+
+@dataclass(frozen=True, slots=True)
 class BaseSpec:
     """A frozen pretrained encoder of BERT's architecture, and where to get it."""
 
@@ -160,6 +176,8 @@ class LanguageModelSpec:
     """File in the cache -> its sha256."""
     sources: tuple[Source, ...]
     """In the order of preference."""
+    generator: GeneratorSpec | None = None
+    """What makes adapters for it; None where nobody trained one."""
 
     @property
     def stem(self) -> str:
@@ -353,6 +371,11 @@ _SMOLLM2 = LanguageModelSpec(
             conversion="smollm2",
             member_sha256={"smollm2.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
         ),
+    ),
+    generator=GeneratorSpec(
+        "smollm2-135m-instruct-1.safetensors",
+        "b8a5d346ba1da0f80e52eb8999c82161359c6d266415173bc5d56c4832b9ae57",
+        reader="all-minilm-l6-v2",
     ),
 )
 

@@ -12,6 +12,7 @@ import click
 from sartor.cli import console
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
+from sartor.cli.export import export
 from sartor.cli.families import families
 from sartor.cli.generate import generate
 from sartor.cli.init import init
@@ -53,7 +54,7 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, models, show, families, doctor):
+for _command in (init, generate, predict, evaluate, export, models, show, families, doctor):
     cli.add_command(_command)
 
 

@@ -102,9 +102,14 @@ def _bases() -> Iterator[Finding]:
     from sartor.errors import SartorError
 
     current = settings.current()
-    for name, spec in catalogue.catalogue().items():
+    looked_up = [
+        *((spec, resolve.cached) for spec in catalogue.catalogue().values()),
+        *((spec, resolve.cached_language_model) for spec in catalogue.language_models().values()),
+    ]
+    for spec, cached in looked_up:
+        name = spec.name
         try:
-            files = resolve.cached(spec, current)
+            files = cached(spec, current)
         except SartorError as error:
             yield Finding(f"base {name}", ok=False, found="damaged", advice=str(error))
             continue

@@ -85,7 +85,9 @@ def print_report(report: Report) -> None:
             f"Calibration: confidence is off by {100 * report.scores.ece:.1f} points on average (ECE), "
             f"balanced accuracy {100 * report.scores.balanced_accuracy.value:.1f}%."
         )
-    for line in render.promise_lines(report):
+    if report.written is not None and report.written.scores is not None:
+        console.print_table(render.WRITTEN_COLUMNS, render.written_rows(report))
+    for line in render.written_lines(report) if report.written else render.promise_lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
         console.say(

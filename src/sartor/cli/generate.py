@@ -20,7 +20,12 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 @click.command()
 @click.argument("task")
 @click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
-@click.option("--unlabelled", metavar="FILE", help="Rows without labels; read where there is no labelled row.")
+@click.option(
+    *("--unlabelled", "--prompts", "unlabelled"),
+    metavar="FILE",
+    help="Rows without answers; read where there is no labelled row.",
+)
+@click.option("--kind", metavar="FAMILY", help="As text-generation; default from the description and the rows.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the model there.")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
 @click.option("--base", metavar="BASE", help="Frozen base to stand on; default by language.")
@@ -75,6 +80,7 @@ def read_task(
     task: str,
     *,
     name: str | None = None,
+    kind: str | None = None,
     language: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
@@ -100,7 +106,13 @@ def read_task(
         input=text_column or found.columns.input,
         output=label_column or found.columns.output,
     )
-    return replace(found, name=name or found.name, language=language or found.language, columns=columns)
+    return replace(
+        found,
+        name=name or found.name,
+        kind=kind or found.kind,
+        language=language or found.language,
+        columns=columns,
+    )
 
 
 def as_dict(made: "Made", out: Path | None) -> dict[str, Any]:

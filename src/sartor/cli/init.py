@@ -11,13 +11,24 @@ from sartor.cli.generate import read_task
 from sartor.errors import StorageError
 from sartor.types import to_json
 
+_ADVICE = "A few words after each label, where its name says little, help most with few rows."
+_ADVICE_WRITING = (
+    "Give 16 rows of what goes in and what shall come out, as different from each other as what will be asked; the "
+    "rows say nearly all, the description little."
+)
+
 
 @click.command()
 @click.argument("description")
 @click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
-@click.option("--unlabelled", metavar="FILE", help="Rows without labels, read where there is none with one.")
+@click.option(
+    *("--unlabelled", "--prompts", "unlabelled"),
+    metavar="FILE",
+    help="Rows without answers; read where there is no other.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default="task.yaml", show_default=True, metavar="FILE")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
+@click.option("--kind", metavar="FAMILY", help="As text-generation; default from the description and the rows.")
 @click.option("--language", metavar="CODE", help="As en or ja; default detected.")
 @click.option("--force", is_flag=True, help="Replace the task file if there is one.")
 @console.column_options
@@ -60,5 +71,5 @@ def init(
         return
     console.print_notes(need.notes)
     console.say()
-    console.say(f"Written to {out}. A few words after each label, where its name says little, help most with few rows.")
+    console.say(f"Written to {out}. {_ADVICE if need.labels else _ADVICE_WRITING}")
     console.next_step(f"sartor generate {out}")

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,14 +11,14 @@ import click
 
 from sartor.cli import console
 from sartor.errors import UserError
-from sartor.types import Columns
+from sartor.types import Columns, Progress
 
 if TYPE_CHECKING:
-    from sartor.model import Answer, Model
+    from sartor.families.interface import Writing
+    from sartor.model import Answer, Classifier, Writer
 
 _CHUNK = 5000
 _SHOWN = 3
-_FIELDS: Sequence[str] = ("text", "label", "confidence", "abstain", "probabilities")
 
 
 @click.command()
@@ -26,6 +27,11 @@ _FIELDS: Sequence[str] = ("text", "label", "confidence", "abstain", "probabiliti
 @click.option("--input", "source", type=click.Path(path_type=Path), metavar="FILE", help="Rows to answer for.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Answers: .jsonl or .csv.")
 @click.option("--text-column", metavar="NAME", help="Column that holds the text.")
+@click.option("--max-new-tokens", type=click.IntRange(1, 2048), metavar="N", help="Where a written answer ends (64).")
+@click.option("--temperature", type=click.FloatRange(0, 10), metavar="T", help="Of a written answer; 0 is the surest.")
+@click.option(
+    "--dial", type=float, metavar="G", help="How much of a generated adapter writes: 0 none, 1 what was made."
+)
 @console.common
 def predict(
     model: str,
@@ -33,46 +39,124 @@ def predict(
     source: Path | None,
     output: Path | None,
     text_column: str | None,
+    max_new_tokens: int | None,
+    temperature: float | None,
+    dial: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
     """Answer TEXTS, or every row of a file, with MODEL (an id, a name, name@champion, name@v2, or a folder)."""
     if bool(texts) == (source is not None):
         raise UserError("Give texts to answer, or a file by --input, not both and not neither.")
-    write = _writer(output)
-    if source is None:
-        inputs: Sequence[str] = texts
-    else:
-        from sartor.data.load import read_inputs
-
-        read = read_inputs(source, Columns(input=text_column))
-        inputs = read.texts
-        for note in read.notes:
-            if note.level == "warning":
-                console.say_error(f"! {note.text}")
-    from sartor.model import load
+    _check_suffix(output)
+    inputs = list(texts) if source is None else _read(source, text_column)
+    from sartor.families.interface import Writing
+    from sartor.model import Classifier, Writer, load
 
     loaded = load(model)
-    rows = _answers(loaded, inputs)
+    asked = {"--max-new-tokens": max_new_tokens, "--temperature": temperature, "--dial": dial}
+    given = [flag for flag, value in asked.items() if value is not None]
+    if isinstance(loaded, Writer):
+        writer = loaded if dial is None else loaded.dialled(dial)
+        writing = Writing(max_new_tokens or Writing().max_new_tokens, temperature or 0.0, seed)
+        if len(texts) == 1 and output is None and not as_json:
+            _stream(writer, texts[0], writing)
+            return
+        kind = _Written(writer, writing)
+    elif given:
+        raise UserError(f"{given[0]} is for models that write; {loaded.manifest.name} puts texts under labels.")
+    else:
+        assert isinstance(loaded, Classifier), loaded
+        kind = _Labelled(loaded)
+    rows = _answers(kind, inputs)
     if output is not None:
         with console.writing(output) as file:
-            answered, abstained = write(file, rows)
+            counts = _write_csv(file, kind, rows) if output.suffix.lower() == ".csv" else _write_jsonl(file, rows)
         if as_json:
-            console.print_json({"model": loaded.id, "output": str(output), "rows": answered, "abstained": abstained})
+            console.print_json({"model": loaded.id, "output": str(output), **kind.counted(*counts)})
         else:
-            console.say(f"{answered:,} answers written to {output}, {abstained:,} of them marked 'abstain'.")
+            console.say(kind.told(*counts, output))
     elif as_json:
-        console.print_json({"model": loaded.id, "answers": [as_dict(text, answer) for text, answer in rows]})
+        console.print_json({"model": loaded.id, "answers": list(rows)})
     elif source is not None:
-        for text, answer in rows:
-            console.say(json.dumps(as_dict(text, answer), ensure_ascii=False))
+        for row in rows:
+            console.say(json.dumps(row, ensure_ascii=False))
     else:
-        for text, answer in rows:
-            _print(text if len(texts) > 1 else None, answer)
+        for row in rows:
+            kind.show(row, alone=len(texts) == 1)
+
+
+def _read(source: Path, text_column: str | None) -> Sequence[str]:
+    from sartor.data.load import read_inputs
+
+    read = read_inputs(source, Columns(input=text_column))
+    for note in read.notes:
+        if note.level == "warning":
+            console.say_error(f"! {note.text}")
+    return read.texts
+
+
+def _check_suffix(output: Path | None) -> None:
+    suffix = output.suffix.lower() if output else ".jsonl"
+    if suffix not in (".jsonl", ".ndjson", ".csv"):
+        raise UserError(f"Cannot write answers as {suffix or 'a file without a suffix'!r}. Known: .jsonl, .csv.")
+
+
+# --- what rows of output look like; documented in docs/contract.md ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """Answers of a model that labels."""
+
+    model: "Classifier"
+    fields: Sequence[str] = ("text", "label", "confidence", "abstain", "probabilities")
+
+    def answer(self, inputs: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
+        return [as_dict(*both) for both in zip(inputs, self.model.answer(inputs, progress=progress), strict=True)]
+
+    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+        return {"rows": rows, "abstained": abstained}
+
+    def told(self, rows: int, abstained: int, output: Path) -> str:
+        return f"{rows:,} answers written to {output}, {abstained:,} of them marked 'abstain'."
+
+    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
+        if not alone:
+            _say_asked(row["text"])
+        sure = f"{100 * row['confidence']:.0f}% sure"
+        doubt = "; none of the labels may fit" if row["abstain"] else ""
+        console.say(f"{click.style(row['label'], bold=True)}  ({sure}{doubt})")
+        ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])[1:_SHOWN]
+        if ranked:
+            console.say("  then " + ", ".join(f"{label} {100 * p:.0f}%" for label, p in ranked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Answers of a model that writes."""
+
+    model: "Writer"
+    writing: "Writing"
+    fields: Sequence[str] = ("input", "output")
+
+    def answer(self, inputs: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
+        answers = self.model.predict(inputs, self.writing, progress=progress)
+        return [{"input": text, "output": answer} for text, answer in zip(inputs, answers, strict=True)]
+
+    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+        return {"rows": rows}
+
+    def told(self, rows: int, abstained: int, output: Path) -> str:
+        return f"{rows:,} answers written to {output}."
+
+    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
+        _say_asked(row["input"])
+        console.say(click.style(row["output"], bold=True))
 
 
 def as_dict(text: str, answer: "Answer") -> dict[str, Any]:
-    """Return one row of output; documented in docs/contract.md."""
+    """Return one row of output of a model that labels."""
     return {
         "text": text,
         "label": answer.label,
@@ -82,53 +166,47 @@ def as_dict(text: str, answer: "Answer") -> dict[str, Any]:
     }
 
 
-def _answers(model: "Model", inputs: Sequence[str]) -> "Iterator[tuple[str, Answer]]":
+def _say_asked(text: str) -> None:
+    console.say(f"{text[:76]}{'…' if len(text) > 76 else ''}")
+
+
+def _stream(writer: "Writer", text: str, writing: "Writing") -> None:
+    for piece in writer.stream(text, writing):
+        click.echo(piece, nl=False)
+    console.say()
+
+
+def _answers(kind: _Labelled | _Written, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
     with console.progress() as progress:
         for start in range(0, len(inputs), _CHUNK):
             part = inputs[start : start + _CHUNK]
-            answers = model.answer(
-                part, progress=lambda _, done, __, at=start: progress("answer", at + done, len(inputs))
-            )
-            yield from zip(part, answers, strict=True)
+            yield from kind.answer(part, lambda _, done, __, at=start: progress("answer", at + done, len(inputs)))
 
 
-def _writer(output: Path | None) -> "Callable[[IO[str], Iterator[tuple[str, Answer]]], tuple[int, int]]":
-    suffix = output.suffix.lower() if output else ".jsonl"
-    if suffix in (".jsonl", ".ndjson"):
-        return _write_jsonl
-    if suffix == ".csv":
-        return _write_csv
-    raise UserError(f"Cannot write answers as {suffix or 'a file without a suffix'!r}. Known: .jsonl, .csv.")
-
-
-def _write_jsonl(file: IO[str], rows: "Iterator[tuple[str, Answer]]") -> tuple[int, int]:
+def _write_jsonl(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     answered = abstained = 0
-    for text, answer in rows:
-        file.write(json.dumps(as_dict(text, answer), ensure_ascii=False) + "\n")
-        answered, abstained = answered + 1, abstained + answer.abstain
+    for row in rows:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        answered, abstained = answered + 1, abstained + row.get("abstain", False)
     return answered, abstained
 
 
-def _write_csv(file: IO[str], rows: "Iterator[tuple[str, Answer]]") -> tuple[int, int]:
+def _write_csv(file: IO[str], kind: _Labelled | _Written, rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     file.write("\ufeff")  # Excel reads UTF-8 only with a byte order mark
-    writer = csv.DictWriter(file, _FIELDS)
+    writer = csv.DictWriter(file, kind.fields)
     writer.writeheader()
     answered = abstained = 0
-    for text, answer in rows:
-        row = as_dict(text, answer)
-        row["abstain"] = "true" if answer.abstain else "false"
-        row["probabilities"] = json.dumps(row["probabilities"], ensure_ascii=False)
-        writer.writerow(row)
-        answered, abstained = answered + 1, abstained + answer.abstain
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+        answered, abstained = answered + 1, abstained + row.get("abstain", False)
     return answered, abstained
 
 
-def _print(text: str | None, answer: "Answer") -> None:
-    if text is not None:
-        console.say(f"{text[:76]}{'…' if len(text) > 76 else ''}")
-    sure = f"{100 * answer.confidence:.0f}% sure"
-    doubt = "; none of the labels may fit" if answer.abstain else ""
-    console.say(f"{click.style(answer.label, bold=True)}  ({sure}{doubt})")
-    ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[1:_SHOWN]
-    if ranked:
-        console.say("  then " + ", ".join(f"{label} {100 * p:.0f}%" for label, p in ranked))
+def _cell(value: object) -> object:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Mapping():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return value

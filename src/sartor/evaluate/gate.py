@@ -41,11 +41,20 @@ def gate(report: Report, limits: Limits, incumbent: Report | None = None) -> Dec
 def _accuracy(report: Report, limits: Limits) -> Iterator[tuple[bool, str]]:
     if (least := limits.min_accuracy) is None:
         return
-    if not report.proved or report.scores is None:
+    found = _share_right(report)
+    if not report.proved or found is None:
         yield False, f"The task wants an accuracy of at least {percent(least)}, but the model is not proved."
         return
-    value = report.scores.accuracy.value
-    yield value >= least, f"Accuracy is {percent(value)}; the task wants at least {percent(least)}."
+    what, value = found
+    yield value >= least, f"{what} is {percent(value)}; the task wants at least {percent(least)}."
+
+
+def _share_right(report: Report) -> tuple[str, float] | None:
+    if report.scores is not None:
+        return "Accuracy", report.scores.accuracy.value
+    if report.written is not None and report.written.scores is not None:
+        return "The share of exact answers", report.written.scores.exact_match.value
+    return None
 
 
 def _latency(report: Report, limits: Limits) -> Iterator[tuple[bool, str]]:

@@ -17,7 +17,7 @@ import numpy as np
 from sartor.data import split
 from sartor.evaluate.headline import headline
 from sartor.evaluate.judge import Answers, Judgement, judge, too_few
-from sartor.families.interface import Condition, Control, F, Family, FloatArray, IntArray
+from sartor.families.interface import Condition, Control, F, FloatArray, IntArray, LabelFamily
 from sartor.types import (
     REPORT_SCHEMA,
     Baseline,
@@ -81,7 +81,7 @@ class Proof:
 
 
 def prove(
-    family: Family[F],
+    family: LabelFamily[F],
     requirement: Requirement,
     condition: Condition[F],
     groups: Sequence[Any] | IntArray,
@@ -204,7 +204,7 @@ class _Sums:
 
 
 def _measure(
-    family: Family[F],
+    family: LabelFamily[F],
     requirement: Requirement,
     condition: Condition[F],
     groups: IntArray,

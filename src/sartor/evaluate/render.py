@@ -5,13 +5,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from sartor.evaluate.headline import p_value, percent
-from sartor.types import ClassScores, Coverage, Manifest, Metric, Paired, Report, Scores
+from sartor.types import ClassScores, Coverage, Manifest, Metric, Paired, Report, Scores, WrittenScores
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 COMPARISON_COLUMNS = ("", "accuracy", "95% interval", "macro-F1", "difference", "p", "the model is")
 CLASS_COLUMNS = ("label", "rows", "precision", "recall", "95% interval", "F1", "most often taken for")
+WRITTEN_COLUMNS = ("", "exact", "95% interval", "token F1", "ROUGE-L", "chrF", "difference", "p", "the model is")
 _PAIRS = 10
 _VERDICTS = {"better": "better", "worse": "WORSE", "tie": "no better"}
 
@@ -28,6 +29,33 @@ def comparison_rows(report: Report) -> list[tuple[str, ...]]:
         ("this model", *_scores_cells(report.scores), "", "", ""),
         *((b.title, *_scores_cells(b.scores), *_paired_cells(b.paired)) for b in baselines),
     ]
+
+
+def written_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return a model that writes and then the other ways to answer, most often exact first, under ``WRITTEN_COLUMNS``.
+
+    The difference is the model's share of exact answers less the other's, in points.
+    """
+    found = report.written
+    if found is None or found.scores is None:
+        return []
+    others = sorted(found.baselines, key=lambda b: -b.scores.exact_match.value)
+    return [
+        ("this model", *_written_cells(found.scores), "", "", ""),
+        *((b.title, *_written_cells(b.scores), *_paired_cells(b.paired)) for b in others),
+    ]
+
+
+def written_lines(report: Report) -> list[str]:
+    """Return who answers and why, and how well right answers are foretold with more and less of what was generated."""
+    found = report.written
+    if found is None:
+        return []
+    lines = [found.why]
+    if found.sweep:
+        points = ", ".join(f"{point.dial:g}: {point.cross_entropy:.2f}" for point in found.sweep)
+        lines.append(f"Nats a token by the dial (0 is the anchor alone, 1 what was generated): {points}.")
+    return lines
 
 
 def class_rows(report: Report) -> list[tuple[str, ...]]:
@@ -78,7 +106,10 @@ def to_html(report: Report, manifest: Manifest | None = None) -> str:
         comparison_rows=comparison_rows(report),
         class_columns=CLASS_COLUMNS,
         class_rows=class_rows(report),
-        promise_lines=promise_lines(report),
+        written_columns=WRITTEN_COLUMNS,
+        written_rows=written_rows(report),
+        written_lines=written_lines(report),
+        promise_lines=[] if report.written else promise_lines(report),
         confusion_lines=confusion_lines(report),
         bars=_bars(report),
         interval=interval,
@@ -97,6 +128,12 @@ def _template() -> "Template":
 
 def _bars(report: Report) -> list[dict[str, Any]]:
     """Return what the bar chart draws, in the order of the comparison table."""
+    if report.written is not None and report.written.scores is not None:
+        others = sorted(report.written.baselines, key=lambda b: -b.scores.exact_match.value)
+        return [
+            {"title": "this model", "accuracy": report.written.scores.exact_match, "model": True},
+            *({"title": b.title, "accuracy": b.scores.exact_match, "model": False} for b in others),
+        ]
     if report.scores is None:
         return []
     baselines = sorted(report.baselines, key=lambda b: -b.scores.accuracy.value)
@@ -108,6 +145,15 @@ def _bars(report: Report) -> list[dict[str, Any]]:
 
 def _scores_cells(scores: Scores) -> tuple[str, str, str]:
     return percent(scores.accuracy.value), interval(scores.accuracy), percent(scores.macro_f1.value)
+
+
+def _written_cells(scores: WrittenScores) -> tuple[str, ...]:
+    others = (scores.token_f1, scores.rouge_l, scores.chrf)
+    return (
+        percent(scores.exact_match.value),
+        interval(scores.exact_match),
+        *(percent(metric.value) for metric in others),
+    )
 
 
 def _paired_cells(paired: Paired) -> tuple[str, str, str]:

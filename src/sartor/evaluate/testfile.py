@@ -12,7 +12,7 @@ import numpy as np
 from sartor.errors import DataError
 from sartor.evaluate.headline import headline
 from sartor.evaluate.judge import Answers, judge, too_few
-from sartor.families.interface import Base, Condition, F, Family, FloatArray, IntArray
+from sartor.families.interface import Base, Condition, F, FloatArray, IntArray, LabelFamily
 from sartor.types import (
     REPORT_SCHEMA,
     Example,
@@ -35,7 +35,7 @@ _NAMED = 5
 
 
 def score_file(
-    family: Family[F],
+    family: LabelFamily[F],
     requirement: Requirement,
     base: Base,
     weights: Weights,

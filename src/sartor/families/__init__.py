@@ -7,10 +7,10 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
-from typing import Any
+from typing import Any, cast
 
-from sartor.errors import NotFoundError, did_you_mean
-from sartor.families.interface import Family
+from sartor.errors import NotFoundError, TaskError, did_you_mean
+from sartor.families.interface import Family, LabelFamily, WritingFamily
 
 _NOT_A_FAMILY = {"interface"}
 
@@ -20,7 +20,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_modules()))
 
 
-def load(name: str) -> Family[Any]:
+def load(name: str) -> Family:
     """Return the family called ``name``.
 
     Raises:
@@ -33,8 +33,34 @@ def load(name: str) -> Family[Any]:
     return _family(modules[name])
 
 
+def load_label(name: str) -> LabelFamily[Any]:
+    """Return a family whose models label.
+
+    Raises:
+        NotFoundError: if there is none of that name.
+        TaskError: if its models do something else.
+    """
+    found = load(name)
+    if not isinstance(found, LabelFamily):
+        raise TaskError(f"Models of the family {name!r} do not label.")
+    return cast(LabelFamily[Any], found)
+
+
+def load_writing(name: str) -> WritingFamily:
+    """Return a family whose models write.
+
+    Raises:
+        NotFoundError: if there is none of that name.
+        TaskError: if its models do something else.
+    """
+    found = load(name)
+    if not isinstance(found, WritingFamily):
+        raise TaskError(f"Models of the family {name!r} do not write.")
+    return found
+
+
 @functools.cache
-def _family(module: str) -> Family[Any]:
+def _family(module: str) -> Family:
     return importlib.import_module(module).FAMILY
 
 

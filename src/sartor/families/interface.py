@@ -1,22 +1,24 @@
 """What a family must be able to do. A new family is one new file beside this one, and no other edit.
 
-    base -> encode -> condition -> generate -> predict
+A family that labels:   base -> encode -> condition -> generate -> predict
+A family that writes:   base -> generate -> settle -> answer
 
-``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what was encoded, so
-that the proof can call it again on every fold. A family is final: to change one, wrap it.
+Where rows are labelled, ``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what
+was encoded, so that the proof can call it again on every fold. Where answers are written, ``generate`` takes the sets
+of rows of all folds at once. A family is final: to change one, wrap it.
 
 Dimension key:   N: rows   C: labels
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sartor.types import BaseRef, Progress, Requirement, Weights, silent
+from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weights, silent
 
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -100,8 +102,8 @@ class Control(Generic[F]):
     """``answer(requirement, condition, features, seed)`` -> (N, C) probabilities for ``features``."""
 
 
-class Family(ABC, Generic[F]):
-    """A kind of model that can be generated."""
+class Family(ABC):
+    """A kind of model that can be generated: one that labels, or one that writes."""
 
     name: ClassVar[str]
     """As the file's, with hyphens; the ecosystem's pipeline task."""
@@ -117,6 +119,17 @@ class Family(ABC, Generic[F]):
         Raises:
             AssetError: when it cannot be had.
         """
+
+    @abstractmethod
+    def head(self, weights: Weights) -> str:
+        """Return the name of what answers, as ``ridge`` or ``generated``."""
+
+
+# --- families that label -----------------------------------------------------------------------------------
+
+
+class LabelFamily(Family, Generic[F]):
+    """Rows in, one of a list of labels out."""
 
     @abstractmethod
     def encode(self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent) -> F:
@@ -135,9 +148,98 @@ class Family(ABC, Generic[F]):
         """Answer for encoded rows with generated weights."""
 
     @abstractmethod
-    def head(self, weights: Weights) -> str:
-        """Return the name of what was solved, as ``ridge`` or ``logistic``."""
-
-    @abstractmethod
     def controls(self, requirement: Requirement) -> Sequence[Control[F]]:
         """Return the baselines this family must be shown beside."""
+
+
+# --- families that write -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How answers are written."""
+
+    max_new_tokens: int = 64
+    """Where an answer ends that does not stop."""
+    temperature: float = 0.0
+    """0 takes the likeliest token each time."""
+    seed: int = 0
+    """Of draws at a temperature above 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritingControl:
+    """Another way to answer, by the same base and from the same rows, without generated weights."""
+
+    name: str
+    title: str
+    asked: Callable[[Requirement, Sequence[Example], str], str]
+    """``asked(requirement, support, text)`` -> what the base reads instead of ``text``."""
+    needs_rows: bool = False
+    """Whether it shows the base labelled rows."""
+
+
+class WritingFamily(Family):
+    """Text in, text out."""
+
+    @abstractmethod
+    def generate(
+        self,
+        base: Any,
+        requirement: Requirement,
+        supports: Sequence[Sequence[Example]],
+        prompts: Sequence[str] = (),
+        *,
+        progress: Progress = silent,
+    ) -> list[Weights]:
+        """Emit the weights of one target for each set of labelled rows, at dial 1.
+
+        Where a set is empty, the dial and who answers are what was found best for words alone.
+
+        Deterministic; the order of rows in a set does not matter.
+
+        Args:
+            base: as :meth:`base` gave it.
+            requirement: with the description.
+            supports: sets of labelled rows; an empty one leaves the description and the prompts.
+            prompts: inputs without answers.
+            progress: told of the sets.
+        """
+
+    @abstractmethod
+    def settle(self, weights: Weights, answerer: Answerer, dial: float = 1.0) -> Weights:
+        """Return the same weights with another answerer, or another share of what was generated."""
+
+    @abstractmethod
+    def settled(self, weights: Weights) -> tuple[Answerer, float]:
+        """Return who answers, and the share of what was generated."""
+
+    @abstractmethod
+    def losses(
+        self, base: Any, weights: Weights | None, rows: Sequence[Example], *, progress: Progress = silent
+    ) -> FloatArray:
+        """Return (N,) the mean cross-entropy (nats a token) of each row's answer; None is the plain base."""
+
+    @abstractmethod
+    def answer(
+        self,
+        base: Any,
+        weights: Weights | None,
+        inputs: Sequence[str],
+        writing: Writing,
+        *,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Return one answer for each input, in order; None is the plain base.
+
+        Raises:
+            BundleError: when the weights do not fit the base or are broken; the plain base never answers for them.
+        """
+
+    def stream(self, base: Any, weights: Weights, text: str, writing: Writing) -> Iterator[str]:
+        """Yield the pieces of one answer as they are written; together they are what :meth:`answer` gives."""
+        yield from self.answer(base, weights, [text], writing)
+
+    @abstractmethod
+    def controls(self, requirement: Requirement) -> Sequence[WritingControl]:
+        """Return the ways to ask the plain base that this family must be shown beside."""

@@ -1,8 +1,8 @@
 """A trained generator in one file of safetensors: its anchor, its weights, and how large its adapters are.
 
-Tensors are ``anchor.SITE.A`` (r, I) and ``….B`` (O, r), ``generator.PARAMETER``, and ``bounds.SITE`` (2): the largest
-Frobenius norm and the largest singular value of a good adapter there. What a generator looks like, its rank and its
-steps, is told by the shapes alone.
+Tensors are ``anchor.SITE.A`` (r, I) and ``….B`` (O, r), ``generator.PARAMETER``, ``bounds.SITE`` (2), the largest
+Frobenius norm and the largest singular value of a good adapter there, and ``words``: how much of the generated part is
+used where there are no rows. What a generator looks like, its rank and its steps, is told by the shapes alone.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from sartor.nn.decoder import Adapters
 from sartor.nn.generator import Generator
 from sartor.nn.weight_heads import Sites
 
-_ANCHOR, _GENERATOR, _BOUNDS = "anchor.", "generator.", "bounds."
+_ANCHOR, _GENERATOR, _BOUNDS, _WORDS = "anchor.", "generator.", "bounds.", "words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Trained:
     anchor: Adapters
     generator: Generator
     bounds: Bounds
+    word_dial: float = 1.0
+    """How much of the generated part is used where there are no rows."""
 
     @property
     def layer(self) -> int:
@@ -36,12 +38,15 @@ class Trained:
         return min(int(path.split(".")[2]) for path in self.anchor)
 
 
-def write(path: Path, anchor: Adapters, weights: Mapping[str, Tensor], bounds: Bounds) -> None:
+def write(
+    path: Path, anchor: Adapters, weights: Mapping[str, Tensor], bounds: Bounds, *, word_dial: float = 1.0
+) -> None:
     """Write float16, whole or not at all."""
     found: dict[str, Tensor] = {_GENERATOR + name: tensor.half() for name, tensor in weights.items()}
     for site, (a_1rI, b_1Or) in anchor.items():
         found[f"{_ANCHOR}{site}.A"], found[f"{_ANCHOR}{site}.B"] = a_1rI[0].half(), b_1Or[0].half()
         found[_BOUNDS + site] = torch.tensor([bounds.frobenius[site], bounds.spectral[site]])
+    found[_WORDS] = torch.tensor(word_dial)
     replace_file(path, {name: tensor.detach() for name, tensor in found.items()})
 
 
@@ -63,7 +68,7 @@ def read(content: bytes, sites: Sites) -> Trained:
     largest = {path: tensors[_BOUNDS + path].tolist() for path in here}
     bounds = Bounds({path: one[0] for path, one in largest.items()}, {path: one[1] for path, one in largest.items()})
     weights = {name.removeprefix(_GENERATOR): part for name, part in tensors.items() if name.startswith(_GENERATOR)}
-    return Trained(anchor, restored(here, weights), bounds)
+    return Trained(anchor, restored(here, weights), bounds, float(tensors[_WORDS]))
 
 
 def restored(sites: Sites, weights: Mapping[str, Tensor]) -> Generator:

@@ -153,3 +153,24 @@ def bounds(lesson: GeneratorLesson, weights: Mapping[str, Tensor], *, seed: int,
     random = np.random.default_rng(seed)
     found = [lesson.joined(adapters.draw(lesson.train, lesson.dial, random), weights) for _ in range(draws)]
     return Bounds.from_adapters(found)
+
+
+WORD_DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@torch.no_grad()
+def word_dial(lesson: GeneratorLesson, weights: Mapping[str, Tensor]) -> tuple[float, dict[float, float]]:
+    """Return how much of the generated part is used where there are no rows, and the watched losses by which.
+
+    What words alone make of a task never seen may be worse than the anchor; then it is 0, and the anchor answers.
+    """
+    random = np.random.default_rng(0)
+    drawn = [adapters.draw(lesson.watched, lesson.dial, random) for _ in range(lesson.dial.watched)]
+    wordy = [kept for episodes in drawn if (kept := [one for one in episodes if not one.condition.support])]
+    if not wordy:
+        return 0.0, {}
+    found = {
+        dial: float(torch.cat([lesson.losses(episodes, weights, dial=dial) for episodes in wordy]).mean())
+        for dial in WORD_DIALS
+    }
+    return min(found, key=found.__getitem__), found

@@ -8,12 +8,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 import yaml
 
-from sartor.types import Manifest, Metric, Paired, Report, Scores
+from sartor.types import Manifest, Metric, Paired, Report, Scores, WrittenScores
 
 _TEMPLATE = "card.md.j2"
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -53,7 +53,15 @@ def model_card(manifest: Manifest, report: Report) -> str:
         limits=_limits(manifest),
         results=[("this model", report.scores, None)] * (report.scores is not None)
         + [(baseline.title, baseline.scores, baseline.paired) for baseline in report.baselines],
+        written=_written(report),
     )
+
+
+def _written(report: Report) -> Sequence[tuple[str, WrittenScores, Paired | None]]:
+    found = report.written
+    if found is None or found.scores is None:
+        return ()
+    return (("this model", found.scores, None), *((one.title, one.scores, one.paired) for one in found.baselines))
 
 
 # --- the front matter --------------------------------------------------------------------------------------
@@ -71,7 +79,12 @@ def _front(manifest: Manifest, report: Report) -> Mapping[str, Any]:
         "tags": ["sartor", manifest.family, manifest.head],
     }
     if report.scores is not None:
-        front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, report.scores)]}]
+        front["model-index"] = [
+            {"name": manifest.name, "results": [_result(manifest, report, _label_metrics(report.scores))]}
+        ]
+    elif report.written is not None and report.written.scores is not None:
+        metrics = _written_metrics(report.written.scores)
+        front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, metrics)]}]
     return front
 
 
@@ -83,12 +96,28 @@ def _licence(name: str) -> Mapping[str, str]:
     return {"license": "other", "license_name": name}
 
 
-def _result(manifest: Manifest, report: Report, scores: Scores) -> Mapping[str, Any]:
-    metrics = [
+_Metrics: TypeAlias = Sequence[tuple[str, str, float]]
+"""Type, title and value."""
+
+
+def _label_metrics(scores: Scores) -> _Metrics:
+    return [
         ("accuracy", "Accuracy", scores.accuracy.value),
         ("balanced_accuracy", "Balanced accuracy", scores.balanced_accuracy.value),
         ("f1", "Macro F1", scores.macro_f1.value),
     ]
+
+
+def _written_metrics(scores: WrittenScores) -> _Metrics:
+    return [
+        ("exact_match", "Exact match", scores.exact_match.value),
+        ("f1", "Token F1", scores.token_f1.value),
+        ("rouge", "ROUGE-L", scores.rouge_l.value),
+        ("chrf", "chrF", scores.chrf.value),
+    ]
+
+
+def _result(manifest: Manifest, report: Report, metrics: _Metrics) -> Mapping[str, Any]:
     data = manifest.data
     name = f"{data.rows} private rows, sha256 {data.sha256[:16]}, {report.protocol.kind}"
     return {

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.special
 import torch
 
-from sartor.families.interface import Condition, Control, Family, FloatArray, IntArray, Prediction
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, Prediction
 from sartor.types import BaseRef, Progress, Requirement, Weights, silent
 
 
@@ -36,7 +36,7 @@ class Alphabet:
     ref: BaseRef = field(default_factory=lambda: BaseRef("alphabet", "0" * 64, "public domain"))
 
 
-class LetterCounts(Family[Letters]):
+class LetterCounts(LabelFamily[Letters]):
     """The family ``letter-counts``."""
 
     name: ClassVar[str] = "letter-counts"

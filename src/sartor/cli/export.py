@@ -1,0 +1,50 @@
+"""``sartor export``: a model that writes, in a format that other programs load."""
+
+from pathlib import Path
+
+import click
+
+from sartor.cli import console
+from sartor.errors import UserError
+
+_FORMATS = ("peft", "gguf", "merged", "merged-gguf")
+_LOADED_BY = {
+    "peft": 'python: peft.PeftModel.from_pretrained(base, "{out}")',
+    "gguf": "llama-server -m BASE.gguf --lora {out}",
+    "merged": 'python: transformers.AutoModelForCausalLM.from_pretrained("{out}")',
+    "merged-gguf": "llama-server -m {out}",
+}
+
+
+@click.command()
+@click.argument("model")
+@click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="An adapter, or a whole model.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="New folder or .gguf file.")
+@click.option("--dtype", metavar="TYPE", help="Of a whole model: F32, F16; as GGUF also Q8_0, Q4_1, Q4_0.")
+@click.option("--dial", type=float, metavar="G", help="How much of the generated adapter; default as stored.")
+@console.common
+def export(model: str, form: str, out: Path, dtype: str | None, dial: float | None, seed: int, as_json: bool) -> None:
+    """Write MODEL (an id, a name, name@champion, name@v2, or a folder) for other programs.
+
+    peft is a folder of PEFT, gguf an adapter for llama.cpp; merged is a folder as the hub has them, merged-gguf one
+    file for llama.cpp, each with the base in it.
+    """
+    if dtype is not None and not form.startswith("merged"):
+        raise UserError(
+            f"--dtype is of whole models (merged, merged-gguf); an adapter as {form} is written in float32."
+        )
+    from sartor import export as exporting
+    from sartor.model import load
+
+    loaded = load(model)
+    loaded = load(model)
+    with console.progress() as progress:
+        written = exporting.export(loaded, form, out, dtype=dtype, dial=dial, progress=progress)
+    if as_json:
+        found = {"format": form, "path": str(written.path), "bytes": written.size, "notes": list(written.notes)}
+        console.print_json({"model": loaded.id, **found})
+        return
+    for note in written.notes:
+        console.say_error(f"! {note}")
+    console.say(f"Written to {written.path}: {written.size / 1e6:.1f} MB.")
+    console.next_step(_LOADED_BY[form].format(out=out))
