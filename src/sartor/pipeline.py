@@ -200,10 +200,10 @@ class Clock:
 
     @contextmanager
     def __call__(self, stage: str) -> Generator[None]:
-        """Time the block under the name ``stage``."""
+        """Time the block under the name ``stage``, on top of what it took before."""
         start = time.perf_counter()
         yield
-        self.seconds[stage] = round(time.perf_counter() - start, 4)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 4)
 
 
 # --- stages ------------------------------------------------------------------------------------------------

@@ -67,7 +67,10 @@ class Echo(WritingFamily):
         return bytes(weights["text"].tolist()[:-1]).decode()
 
     @override
-    def losses(self, base, weights, rows, *, progress=lambda *of: None):
+    def losses(self, base, arms, rows):
+        return np.stack([self.costs_of(weights, rows) for weights in arms])
+
+    def costs_of(self, weights, rows):
         at = 2 if weights is None else int(weights["who"])
         further = 0.0 if weights is None or at else abs(float(weights["dial"]) - 1.25)
         said = [self._say(weights, row.input) == row.output for row in rows]

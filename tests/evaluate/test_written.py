@@ -1,12 +1,14 @@
 import dataclasses
+import json
 
+import msgspec
 import pytest
 
 from evaluate.echo_writer import NEED, WRITING, Base, Echo
 from sartor.errors import DataError
 from sartor.evaluate import written
 from sartor.evaluate.written import DIALS, prove_written, score_written_file, to_report
-from sartor.types import Example, Rows
+from sartor.types import Example, Report, Rows, from_json, to_json
 
 
 def rows(n, output="yes"):
@@ -118,8 +120,8 @@ def test_no_row_has_a_part_in_its_own_choice():
     class Odd(Echo):
         """One row is so dear without the adapter that it alone would decide."""
 
-        def losses(self, base, weights, rows, **options):
-            found = super().losses(base, weights, rows, **options)
+        def costs_of(self, weights, rows):
+            found = super().costs_of(weights, rows)
             dear = [row.input == "text 0" for row in rows]
             return found + [1000.0 * one * (weights is None or self.head(weights) != "generated") for one in dear]
 
@@ -132,8 +134,8 @@ def test_no_row_has_a_part_in_its_own_choice():
 
 def test_two_halves_of_a_holdout_choose_for_each_other():
     class Half(Echo):
-        def losses(self, base, weights, rows, **options):
-            found = super().losses(base, weights, rows, **options)
+        def costs_of(self, weights, rows):
+            found = super().costs_of(weights, rows)
             generated = weights is not None and self.head(weights) == "generated"
             return found + [10.0 * generated * (at % 2) for at in range(len(rows))]
 
@@ -200,3 +202,61 @@ def test_an_answerer_that_was_settled_otherwise_is_written_down():
     proof = written.with_answerer(prove(Echo(), []), "anchor", 0.0, "because")
     assert (proof.written.answerer, proof.written.dial, proof.written.why) == ("anchor", 0.0, "because")
     assert dataclasses.replace(proof.written, answerer="generated", dial=1.0, why="").scores is None
+
+
+# --- odd rows ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("texts", [["t"] * 12, ["t", "u"] * 100])
+def test_rows_of_few_texts_cannot_be_held_out(texts):
+    found = prove(Echo(), [Example(text, "yes") for text in texts])
+    assert (found.protocol.kind, found.written.scores) == ("none", None)
+
+
+def test_copies_of_a_text_are_one_row_to_a_proof():
+    examples = [Example(f"text {at % 9}", "yes") for at in range(36)]
+    assert "36 rows with 9 different texts" in prove(Echo(), examples).headline
+    assert not score(Echo(), examples).proved
+    one = prove(Echo(), [Example("t", "yes")] * 40 + [Example("u", "yes")])
+    assert "only 1 row could be measured" in one.headline
+
+
+def test_rows_without_an_answer_are_not_measured():
+    found = prove(Echo(), [*rows(12), Example("text", None)])
+    assert found.protocol.rows == 12
+    assert [note.topic for note in found.notes] == ["unlabelled"]
+
+
+def test_what_has_no_loss_is_not_chosen_and_the_report_can_still_be_read():
+    class Broken(Echo):
+        def costs_of(self, weights, rows):
+            found = super().costs_of(weights, rows)
+            return found * (float("nan") if weights is not None and self.settled(weights)[1] == 1.5 else 1.0)
+
+    proof = prove(Broken(), rows(12))
+    assert (proof.written.answerer, proof.written.dial) == ("generated", 1.25)
+    assert [point.dial for point in proof.written.sweep] == [0.0, *DIALS[:-1]]
+    report = to_report(proof)
+    assert from_json(json.loads(msgspec.json.encode(to_json(report))), Report) == report
+
+
+def test_a_copy_in_the_holdout_has_no_part_in_the_choice_of_its_text():
+    examples = [Example(f"text {at // 2}", "yes") for at in range(60)]
+    seen = Echo()
+    prove(seen, examples)
+    text = min({row.input for row in examples} - {row.input for row in seen.seen[0][0]})
+
+    class Swayed(Echo):
+        def costs_of(self, weights, rows):
+            found = super().costs_of(weights, rows)
+            anchor = weights is not None and self.head(weights) == "anchor"
+            return found - [1000.0 * anchor * (row.input == text) for row in rows]
+
+        def answer(self, base, weights, inputs, writing, **options):
+            if text in inputs:
+                asked.append("base" if weights is None else self.head(weights))
+            return super().answer(base, weights, inputs, writing, **options)
+
+    asked = []
+    assert prove(Swayed(), examples).written.answerer == "anchor"  # over all rows
+    assert "generated" in asked

@@ -57,6 +57,11 @@ _TITLES: Mapping[Answerer, str] = {
     "base": "The plain base, given the input alone",
 }
 _OTHERS: tuple[Answerer, ...] = ("anchor", "base")
+_NAMES: Mapping[Answerer, str] = {
+    "generated": "What was generated",
+    "anchor": "The anchor (one adapter for all tasks)",
+    "base": "The plain base",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +106,14 @@ def prove_written(
         seed: of the splits and the intervals.
         progress: told of every step.
     """
+    unlabelled = _unlabelled(sum(example.output is None for example in examples))
+    examples = [example for example in examples if example.output is not None]
     groups = split.group_by_text([example.input for example in examples])
     if len(examples) < LEAST_ROWS or len(set(groups.tolist())) < 2:
-        return _unmeasured(len(examples), seed)
+        return _unmeasured(len(examples), seed, unlabelled)
     protocol, splits = _plan(groups, seed)
+    if not protocol.rows:
+        return _unmeasured(len(examples), seed, unlabelled)
     controls = family.controls(requirement)
     steps = _steps(progress, 2 + 3 + len(controls))
     next(steps)
@@ -130,8 +139,8 @@ def prove_written(
         next(steps)
     wanted = [str(row.output) for fold in folds for row in fold.rows]
     written = _written(choice, ours, told, wanted, seed, swept=len(examples) >= LEAST_SWEPT)
-    reasons = () if protocol.rows >= LEAST_PROVED else (_too_few(protocol.rows),)
-    return WrittenProof(not reasons, reasons, protocol, written, (*_why(reasons), *_told(written)))
+    reasons = _too_few([row.input for fold in folds for row in fold.rows])
+    return WrittenProof(not reasons, reasons, protocol, written, (*unlabelled, *_why(reasons), *_told(written)))
 
 
 def to_report(
@@ -192,21 +201,21 @@ def score_written_file(
     texts, wanted = [row.input for row in examples], [str(row.output) for row in examples]
     head, dial = family.settled(weights)
 
-    def answered(answerer: Answerer) -> tuple[list[str], float]:
-        settled = family.settle(weights, answerer, dial)
-        said = family.answer(base, settled, texts, writing)
+    settled = [family.settle(weights, answerer, dial) for answerer in (head, *_OTHERS)]
+    ours_loss, *losses = family.losses(base, settled, examples).mean(axis=1).tolist()
+    said: list[list[str]] = []
+    for one in settled:
+        said.append(family.answer(base, one, texts, writing))
         next(steps)
-        return said, float(family.losses(base, settled, examples).mean())
-
-    ours, loss = answered(head)
-    told: list[_Told] = [(name, _TITLES[name], *answered(name)) for name in _OTHERS]
+    others = zip(_OTHERS, said[1:], losses, strict=True)
+    told: list[_Told] = [(name, _TITLES[name], answers, loss) for name, answers, loss in others]
     for control in controls:
-        said = family.answer(base, None, [control.asked(requirement, support, text) for text in texts], writing)
-        told.append((control.name, control.title, said, None))
+        answers = family.answer(base, None, [control.asked(requirement, support, text) for text in texts], writing)
+        told.append((control.name, control.title, answers, None))
         next(steps)
-    scores, baselines = _scored(ours, loss, told, wanted, seed)
-    found = Written(head, f"{_TITLES[head]} answers, as was settled when the model was made.", dial, scores, baselines)
-    reasons = _reasons(rows, trained_on, len(examples))
+    scores, baselines = _scored(said[0], ours_loss, told, wanted, seed)
+    found = Written(head, f"{_NAMES[head]} answers, as was settled when the model was made.", dial, scores, baselines)
+    reasons = _reasons(rows, trained_on, texts)
     source = f" of {rows.source}" if rows.source else ""
     text = f"The stored model answered {len(examples)} labelled rows{source}."
     return Report(
@@ -246,8 +255,10 @@ def _plan(groups: IntArray, seed: int) -> tuple[Protocol, Sequence[tuple[IntArra
 
 def _halves(folds: Sequence[_Fold]) -> IntArray:
     """Return (M,) the parts between which choices are crossed: the folds, or the two halves of a holdout."""
-    if len(folds) == 1:
-        return np.arange(len(folds[0].rows)) % 2
+    if len(folds) == 1:  # a text is in one half only
+        groups = split.group_by_text([row.input for row in folds[0].rows])
+        _, first, of = np.unique(groups, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[of] % 2
     return np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
 
 
@@ -264,8 +275,13 @@ def _arms(n: int) -> tuple[_Arm, ...]:
 
 def _losses(family: WritingFamily, base: Any, fold: _Fold, arms: Sequence[_Arm]) -> FloatArray:
     """Return (rows, A)."""
-    found = [family.losses(base, family.settle(fold.weights, *arm), fold.rows) for arm in arms]
-    return np.stack(found, axis=1)
+    return family.losses(base, [family.settle(fold.weights, *arm) for arm in arms], fold.rows).T
+
+
+def _means(losses_MA: FloatArray) -> FloatArray:
+    """Return (A,); infinite where it is no number, and all alike where there is no row: the first arm is taken."""
+    means_A = losses_MA.sum(axis=0) / max(len(losses_MA), 1)
+    return np.where(np.isfinite(means_A), means_A, np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +297,9 @@ class _Choice:
 
     @classmethod
     def of(cls, arms: tuple[_Arm, ...], losses_MA: FloatArray, half_M: IntArray) -> "_Choice":
-        best = {half: int(losses_MA[half_M != half].mean(axis=0).argmin()) for half in np.unique(half_M).tolist()}
+        best = {half: int(_means(losses_MA[half_M != half]).argmin()) for half in np.unique(half_M).tolist()}
         own = [losses_MA[row, best[half]] for row, half in enumerate(half_M.tolist())]
-        means_A = losses_MA.mean(axis=0)
+        means_A = _means(losses_MA)
         chosen = {half: arms[at] for half, at in best.items()}
         return cls(arms, means_A, arms[int(means_A.argmin())], chosen, float(np.mean(own)))
 
@@ -295,7 +311,7 @@ class _Choice:
     def sweep(self) -> tuple[DialPoint, ...]:
         points = {0.0: self.mean("anchor")}
         points |= {dial: self.mean("generated", dial) for who, dial in self.arms if who == "generated"}
-        return tuple(DialPoint(dial, points[dial]) for dial in sorted(points))
+        return tuple(DialPoint(dial, points[dial]) for dial in sorted(points) if np.isfinite(points[dial]))
 
     @property
     def why(self) -> str:
@@ -303,7 +319,7 @@ class _Choice:
         best = min(self.mean(who, dial) for who, dial in self.arms if who == "generated")
         parts = f"{best:.2f} with what was generated, {self.mean('anchor'):.2f} with the anchor alone"
         return (
-            f"{_TITLES[self.whole[0]]} answers: right answers cost {parts}, {self.mean('base'):.2f} with the plain "
+            f"{_NAMES[self.whole[0]]} answers: right answers cost {parts}, {self.mean('base'):.2f} with the plain "
             "base (nats a token, on rows it was generated without; less is better)."
         )
 
@@ -379,7 +395,7 @@ def _to_scores(found: AnswerScores, loss: float | None) -> WrittenScores:
         rouge_l=found.rouge_l,
         chrf=found.chrf,
         label_accuracy=found.labels.accuracy if found.labels else None,
-        cross_entropy=loss,
+        cross_entropy=loss if loss is not None and np.isfinite(loss) else None,
     )
 
 
@@ -390,7 +406,7 @@ def headline(written: Written, *, where: str, reasons: Sequence[str] = ()) -> st
     """Say how good a model that writes is, in one line; who answers, if it is not what was generated."""
     measured = _measured(written, where) if written.scores else ""
     if measured and written.answerer != "generated":
-        measured = f"{measured}. {_TITLES[written.answerer]} answers: what was generated for this task was no better"
+        measured = f"{measured}. {_NAMES[written.answerer]} answers: what was generated for this task was no better"
     if not reasons:
         return measured or "Not proved: nothing was measured."
     return ". ".join(filter(None, [f"Not proved: {'; '.join(reasons)}", measured]))
@@ -399,7 +415,10 @@ def headline(written: Written, *, where: str, reasons: Sequence[str] = ()) -> st
 def _measured(written: Written, where: str) -> str:
     assert written.scores is not None
     share = written.scores.exact_match
-    right = f"{percent(share.value)} exactly right [{100 * share.low:.1f}, {100 * share.high:.1f}] {where}"
+    right = (
+        f"{percent(share.value)} exactly right [{100 * share.low:.1f}, {100 * share.high:.1f}] {where} "
+        f"(token F1 {percent(written.scores.token_f1.value)})"
+    )
     if winner := _strongest(written.baselines, "worse"):
         theirs = percent(winner.scores.exact_match.value)
         return (
@@ -417,24 +436,34 @@ def _strongest(baselines: Sequence[WrittenBaseline], verdict: str) -> WrittenBas
     return max(candidates, key=lambda one: one.scores.exact_match.value, default=None)
 
 
-def _unmeasured(n_rows: int, seed: int) -> WrittenProof:
-    reason = (
-        f"with {n_rows} rows nothing can be held out; about {LEAST_PROVED} are needed" if n_rows else "there is no row"
-    )
-    text = f"Nothing was measured: there are {n_rows} labelled rows." if n_rows else "There were no labelled rows."
+def _unmeasured(n_rows: int, seed: int, notes: Sequence[Note]) -> WrittenProof:
+    needed = f"about {LEAST_PROVED} with different texts are needed"
+    reason = f"of {_count(n_rows)} nothing can be held out; {needed}" if n_rows else f"there is no row; {needed}"
+    text = f"Nothing was measured: {_count(n_rows)} cannot be divided." if n_rows else "There were no labelled rows."
     protocol = Protocol("none", folds=0, rows=0, seed=seed, text=text)
     written = Written("generated", "Nothing was measured, so what was generated answers.", 1.0)
-    return WrittenProof(proved=False, reasons=(reason,), protocol=protocol, written=written, notes=_why((reason,)))
+    return WrittenProof(
+        proved=False, reasons=(reason,), protocol=protocol, written=written, notes=(*notes, *_why((reason,)))
+    )
 
 
-def _too_few(n: int) -> str:
-    return f"only {n} rows could be measured; {LEAST_PROVED} are needed"
+def _too_few(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return why rows of these texts prove nothing: copies of one text are one row."""
+    n, distinct = len(texts), len(set(split.group_by_text(texts).tolist()))
+    if distinct >= LEAST_PROVED:
+        return ()
+    rows = _count(n) if n == distinct else f"{_count(n)} with {distinct} different texts"
+    return (f"only {rows} could be measured; {LEAST_PROVED} are needed",)
 
 
-def _reasons(rows: Rows, trained_on: str, n: int) -> tuple[str, ...]:
+def _count(n: int) -> str:
+    return "1 row" if n == 1 else f"{n} rows"
+
+
+def _reasons(rows: Rows, trained_on: str, texts: Sequence[str]) -> tuple[str, ...]:
     if trained_on and rows.sha256 == trained_on:
         return ("the model was made from these very rows; give rows that it has not seen",)
-    return () if n >= LEAST_PROVED else (_too_few(n),)
+    return _too_few(texts)
 
 
 def _why(reasons: Sequence[str]) -> tuple[Note, ...]:
@@ -446,9 +475,8 @@ def _told(written: Written) -> Iterator[Note]:
         yield Note("answerer", written.why, "warning")
 
 
-def _unlabelled(missing: int) -> Iterator[Note]:
-    if missing:
-        yield Note("unlabelled", f"{missing} rows without an answer were left out.", "warning")
+def _unlabelled(missing: int) -> tuple[Note, ...]:
+    return (Note("unlabelled", f"Left out: {_count(missing)} without an answer.", "warning"),) if missing else ()
 
 
 def _steps(progress: Progress, total: int) -> Iterator[None]:

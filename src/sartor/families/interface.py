@@ -215,10 +215,11 @@ class WritingFamily(Family):
         """Return who answers, and the share of what was generated."""
 
     @abstractmethod
-    def losses(
-        self, base: Any, weights: Weights | None, rows: Sequence[Example], *, progress: Progress = silent
-    ) -> FloatArray:
-        """Return (N,) the mean cross-entropy (nats a token) of each row's answer; None is the plain base."""
+    def losses(self, base: Any, arms: Sequence[Weights | None], rows: Sequence[Example]) -> FloatArray:
+        """Return (A, N) the mean cross-entropy (nats a token) of each row's answer under each of A weights.
+
+        None is the plain base.
+        """
 
     @abstractmethod
     def answer(

@@ -29,10 +29,10 @@ from sartor.nn.check_adapter import check_adapter
 from sartor.nn.condition import CONDITION_TOKENS, SHOTS, Condition, Sentences, items
 from sartor.nn.decoder import Adapters, sites
 from sartor.nn.encoder import Pooling, encode_texts
-from sartor.nn.generator_file import Trained
+from sartor.nn.generator_file import Trained, lowest_layer
 from sartor.nn.language import LanguageModel, load_language_model
 from sartor.nn.support_rows import SupportRows
-from sartor.nn.teacher_forcing import Batch, answer_losses, write
+from sartor.nn.teacher_forcing import Batch, answer_losses, below, write
 from sartor.nn.text_base import TextBase, check_device, load_base
 from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weights, silent
 
@@ -42,7 +42,7 @@ MOST_READ = 384
 """Tokens of a labelled row's input that are read."""
 SHOWN = 5
 """Rows that the base is shown in context, as a control."""
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 32
 _ANSWERS_AT_ONCE = 16
 _ANSWERERS: tuple[Answerer, ...] = ("generated", "anchor", "base")
 _DIAL, _ANSWERER, _ANCHOR_RANK = "dial", "answerer", "anchor.rank"
@@ -147,19 +147,19 @@ class TextGeneration(WritingFamily):
         return _ANSWERERS[int(weights[_ANSWERER])], float(weights[_DIAL])
 
     @override
-    def losses(
-        self, base: WritingBase, weights: Weights | None, rows: Sequence[Example], *, progress: Progress = silent
-    ) -> FloatArray:
-        adapter = self.adapter(base, weights)
-        written = [write(base.model, row, max_tokens=MOST_READ) for row in map(_readable, rows)]
-        found = np.zeros(len(rows))
+    def losses(self, base: WritingBase, arms: Sequence[Weights | None], rows: Sequence[Example]) -> FloatArray:
+        model, adapters = base.model, [self.adapter(base, weights) for weights in arms]
+        layer = min((lowest_layer(adapter) for adapter in adapters if adapter), default=0)
+        written = [write(model, row, max_tokens=MOST_READ) for row in map(_readable, rows)]
+        found = np.zeros((len(arms), len(rows)))
         order = np.argsort([len(row.ids) for row in written], kind="stable")
         for start in range(0, len(rows), _ANSWERS_AT_ONCE):
             part = order[start : start + _ANSWERS_AT_ONCE]
-            batch = Batch.of([written[at] for at in part], base.model.device)
+            batch = Batch.of([written[at] for at in part], model.device)
             with torch.inference_mode():
-                found[part] = answer_losses(base.model, batch, adapter, 0).cpu().numpy()
-            progress("measure", start + len(part), len(rows))
+                known_BTH = below(model, batch, layer)  # two thirds of the work, the same for all
+                for at, adapter in enumerate(adapters):
+                    found[at, part] = answer_losses(model, batch, adapter, layer, known_BTH).cpu().numpy()
         return found
 
     @override

@@ -35,7 +35,12 @@ class Trained:
     @property
     def layer(self) -> int:
         """Return the lowest layer that adapters change."""
-        return min(int(path.split(".")[2]) for path in self.anchor)
+        return lowest_layer(self.anchor)
+
+
+def lowest_layer(adapter: Adapters) -> int:
+    """Return the lowest layer that an adapter changes."""
+    return min(int(path.split(".")[2]) for path in adapter)
 
 
 def write(
