@@ -14,7 +14,7 @@
 - ``shuffled``: from the 16 rows, their answers in another order · ``other``: from rows of the next task, of another
   group · ``gibberish``: from a description of random letters
 - ``plain``: with as many plain gradient steps from the anchor, directions at random and nothing learned: the control of
-  what learning is worth · ``lora 3``, ``lora 10``, ``lora 60``: with the anchor trained on the 16 rows for so many
+  what learning is worth · ``lora 10``, ``lora 60``: with the anchor trained on the 16 rows for so many
   steps of eight (AdamW), its seconds beside those of generating
 
 Two measures: the cross-entropy of the right answer's tokens (nats a token, all arms, all rows), and exact match of
@@ -65,9 +65,9 @@ BATCH = 16
 MOST_READ = 512
 """Tokens that are read before an answer."""
 WRITING = Writing(max_new_tokens=32)
-LORA = (3, 10, 60)
+LORA = (10, 60)
 LORA_RATE = 2e-3
-ANSWERED = ("base", "told", "shown", "anchor", "examples", "shuffled", "other", "plain", "lora 60")
+ANSWERED = ("base", "told", "shown", "anchor", "examples", "description", "other", "lora 60")
 """Arms whose answers are written, too."""
 DIALS = (0.5, 1.5)
 

@@ -41,7 +41,7 @@ def test_every_arm_is_judged_on_the_same_rows(judged):
     assert list(judged) == [
         *("base", "told", "shown", "anchor", "mean", "nearest"),
         *("examples", "examples 4", "description", "prompts", "shuffled", "gibberish", "paraphrase"),
-        *("other", "plain", "dial 0.5", "dial 1.5", "lora 3", "lora 10", "lora 60", "likeness"),
+        *("other", "plain", "dial 0.5", "dial 1.5", "lora 10", "lora 60", "likeness"),
     ]
     arms = [row for row in judged.values() if row["arm"] != "likeness"]
     assert all(np.isfinite(row["loss"]) for row in arms)

@@ -122,13 +122,11 @@ def base():
     return TextBase(BaseRef("tiny", "0", "none"), tiny_base.encoder(), tiny_base.tokenizer(), "")
 
 
-def test_what_is_embedded_is_the_description_and_the_prompts_and_nothing_beside_rows():
+def test_what_is_embedded_is_the_description_or_the_prompts_and_nothing_beside_rows():
     found = condition.items(Condition("say it", (), ("e", "f")))
-    assert [(item.text, item.kind) for item in found] == [
-        ("say it", condition.DESCRIPTION),
-        ("e", condition.PROMPT),
-        ("f", condition.PROMPT),
-    ]
+    assert [(item.text, item.kind) for item in found] == [("say it", condition.DESCRIPTION)]
+    found = condition.items(Condition(prompts=("e", "f")))
+    assert [(item.text, item.kind) for item in found] == [("e", condition.PROMPT), ("f", condition.PROMPT)]
     assert condition.items(Condition("say it", (Example("a", "b"),), ("e",))) == []
 
 

@@ -1,7 +1,7 @@
 """Text in, text out: a small frozen language model, with an adapter that was generated for the task around it.
 
 The base reads a user's input and nothing else; what is to be done with it lies in the adapter. That is the anchor (one
-adapter for all tasks, rank r0) and, beside it along the rank, what the generator made of the description and the rows
+adapter for all tasks, rank r0) and, beside it along the rank, what the generator made of the rows or the description
 (rank K, :mod:`sartor.nn.generator`), both learned by ``recipes/text_generation.py``. Stored are the two joined, how
 much of the second is used (the dial), and who answers: a generated part that is no better than the anchor, or an anchor
 that is no better than the plain base, does not answer unless it is asked to.
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from typing_extensions import override
 
+from sartor.data.named import named_answers
 from sartor.data.text import encodable
 from sartor.errors import AssetError, BundleError, TaskError
 from sartor.families.interface import FloatArray, Writing, WritingControl, WritingFamily
@@ -284,9 +285,23 @@ def drawn(rows: Sequence[Example], most: int) -> tuple[Example, ...]:
 
 def _condition(requirement: Requirement, support: Sequence[Example], prompts: Sequence[str]) -> Condition:
     rows = drawn([_readable(row) for row in support], MOST_SUPPORT)
-    # prompts say something only where nothing else does, as in training
-    plain = () if requirement.description or rows else tuple(encodable(text) for text in prompts[:SHOTS])
+    plain = () if rows else tuple(encodable(text) for text in prompts[:SHOTS])
     return Condition(encodable(requirement.description) or None, rows, plain)
+
+
+def spoken(condition: Condition) -> Condition:
+    """Return a condition whose description speaks as rows if it names its answers: each a row, whatever was asked.
+
+    Such rows say which words are answers, not when; on validation tasks they were as good as eight true rows (LOG.md,
+    2026-11-25).
+    """
+    names = () if condition.support or not condition.description else named_answers(condition.description)
+    if not names:
+        return condition
+    asked = condition.prompts[:SHOTS] or ("",)
+    count = max(len(names), len(asked))
+    rows = (Example(asked[at % len(asked)], names[at % len(names)]) for at in range(count))
+    return Condition(condition.description, tuple(rows))
 
 
 def _readable(row: Example) -> Example:
@@ -308,6 +323,7 @@ def _parts(conditions: Sequence[Condition]) -> Iterator[list[Condition]]:
 def generated(base: WritingBase, conditions: Sequence[Condition]) -> list[Weights]:
     """Return the weights of a target for each condition, all made in one batch."""
     trained, model = base.trained, base.model
+    conditions = [spoken(condition) for condition in conditions]
     told = _sentences(base, conditions)(conditions, model.device)
     supports = [condition.support for condition in conditions]
     with torch.no_grad():  # the steps ask for gradients themselves

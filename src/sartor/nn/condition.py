@@ -51,11 +51,15 @@ class Item:
 
 
 def items(condition: Condition) -> list[Item]:
-    """Return what is embedded of a condition: its description and its prompts; nothing where labelled rows speak."""
+    """Return what is embedded of a condition: its description, else its prompts; nothing where labelled rows speak.
+
+    As in training, prompts say something only where nothing else does.
+    """
     if condition.support:
         return []
-    found = [Item(condition.description, DESCRIPTION)] if condition.description else []
-    return found + [Item(prompt, PROMPT) for prompt in condition.prompts]
+    if condition.description:
+        return [Item(condition.description, DESCRIPTION)]
+    return [Item(prompt, PROMPT) for prompt in condition.prompts]
 
 
 @dataclass(frozen=True, slots=True)
