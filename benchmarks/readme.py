@@ -229,13 +229,16 @@ def japanese() -> str:
             (
                 many,
                 points(mean["model"]),
-                *(points(mean[maker]) if maker in mean else "" for maker in MAKERS),
+                *(points(mean[maker]) if maker in mean else "" for maker in ("floor", *MAKERS)),
+                gap(gaps["floor"]),
                 gap(gaps["probe"]) if "probe" in gaps else "",
             )
         )
     return section(
-        "**Japanese** (multilingual-e5-small, a 4-bit copy): balanced accuracy, mean over sources, 95% over sources.",
-        ("rows a label", "Sartor", "probe", "TF-IDF + LR", "label names", "Sartor − probe"),
+        "**Japanese** (multilingual-e5-small, a 4-bit copy, with an anchor that learned from English tasks alone): "
+        "balanced accuracy, mean over sources, 95% over sources. That the anchor is used was decided on seven of these "
+        "eight (the `dev` side, +3.5 over the floor at 8 rows; the other one +0.7).",
+        ("rows a label", "Sartor", "floor", "probe", "TF-IDF + LR", "label names", "Sartor − floor", "Sartor − probe"),
         rows,
         found,
     )

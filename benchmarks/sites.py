@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import Run, arguments, group_mean, table
-from benchmarks.generation import BASE, load_anchor, spread
+from benchmarks.generation import BASE, GENERATOR, spread
+from sartor.nn import decoder, generator_file
 from sartor.nn.decoder import Adapters
 from sartor.nn.language import LanguageModel, load_language_model
 from sartor.nn.teacher_forcing import Batch, answer_losses, write
@@ -51,7 +52,8 @@ def main() -> None:
     run = Run("sites", options, seeds=range(options.seeds))
     split = instructions.load(options.data, held_out=options.fold)
     tasks = adapters.few_rows(spread(split.validation, options.most), ROWS, 1)
-    model, anchor = load_language_model(BASE), load_anchor(options.run)
+    model = load_language_model(BASE)
+    anchor = load_anchor(model, options.run)
     rows: list[dict[str, Any]] = []
     for at, task in enumerate(tasks, start=1):
         found: dict[str, Any] = {"base": loss(model, task, None), "anchor": loss(model, task, anchor)}
@@ -64,6 +66,11 @@ def main() -> None:
     summary = summarise(rows)
     print(to_table(summary))
     run.write(rows, summary, base=model.spec.name, fold=options.fold)
+
+
+def load_anchor(model: LanguageModel, folder: Path) -> Adapters:
+    """Return the anchor that the recipe left."""
+    return generator_file.read((folder / GENERATOR).read_bytes(), decoder.sites(model.decoder)).anchor
 
 
 def own(model: LanguageModel, task: InstructionTask, targets: Sequence[str], steps: int) -> Adapters:

@@ -27,7 +27,7 @@ from sartor import pipeline
 from sartor.data.split import few
 from sartor.families.interface import Condition
 from sartor.families.text_classification import FAMILY
-from sartor.model import Model
+from sartor.model import Classifier
 from sartor.requirement.heuristic import understand
 from sartor.types import Example, Rows, Task
 
@@ -205,10 +205,12 @@ class Bench:
         return Figure.of(what, "s", [one.seconds for one in ended], **{"peak MB": peak})
 
 
-def generate(rows: Sequence[Example]) -> Model:
+def generate(rows: Sequence[Example]) -> Classifier:
     """Generate and prove a model that is not stored."""
     task = Task(description="Name the intent of a question to a bank.", language="en")
-    return pipeline.make(task, rows, base=BASE, store=False).model
+    made = pipeline.make(task, rows, base=BASE, store=False).model
+    assert isinstance(made, Classifier), made
+    return made
 
 
 def encoded(rows: Sequence[Example]) -> tuple[Any, Condition[Any]]:

@@ -185,6 +185,10 @@ class Writer(Model):
         writing = writing or Writing()
         return self.family.answer(self.base, self.weights, _several(inputs), writing, progress=progress)
 
+    def cut(self, inputs: Sequence[str], writing: Writing | None = None) -> int:
+        """Return how many of the inputs are too long to be read to their end."""
+        return self.family.cut_inputs(self.base, _several(inputs), writing or Writing())
+
     def stream(self, text: str, writing: Writing | None = None) -> Iterator[str]:
         """Yield the pieces of one answer as they are written."""
         return self.family.stream(self.base, self.weights, text, writing or Writing())

@@ -240,6 +240,7 @@ def write(
 ) -> Draft:
     """Generate and prove a model that writes; who answers is settled by the proof."""
     need, examples, prompts = understood
+    need = replace(need, notes=(*need.notes, *_cut_rows(family.cut_rows(base, examples))))
     with clock("generate"):
         [weights] = family.generate(base, need, [examples], prompts, progress=progress)
     with clock("evaluate"):
@@ -252,6 +253,13 @@ def write(
         why = "There is no row to choose by, so this is what was best where descriptions alone were known."
         proved = written.with_answerer(proved, *family.settled(weights), why)
     return Draft(need, weights, lambda spent, notes: written.to_report(proved, cost=spent, notes=notes))
+
+
+def _cut_rows(cut: int) -> Iterator[Note]:
+    if cut:
+        rows, each = ("row is", "its") if cut == 1 else ("rows are", "each one's")
+        text = f"{cut:,} {rows} longer than what is read of one: {each} input or answer is cut."
+        yield Note("cut", text, "warning")
 
 
 def _writing(examples: Sequence[Example]) -> Writing:

@@ -7,7 +7,17 @@ import torch
 
 import tiny_language
 from sartor.errors import AssetError, BundleError, TaskError
-from sartor.families.text_generation import FAMILY, MOST_SUPPORT, WritingBase, drawn, generated, load_generator, spoken
+from sartor.families import text_generation
+from sartor.families.text_generation import (
+    FAMILY,
+    MOST_SUPPORT,
+    WritingBase,
+    drawn,
+    generated,
+    load_generator,
+    spoken,
+    within,
+)
 from sartor.nn.condition import Condition
 from sartor.types import Example, Requirement
 
@@ -60,6 +70,15 @@ def test_many_rows_are_drawn_by_their_hashes():
     assert drawn(many[:-1], MOST_SUPPORT)[:5] == tuple(row for row in found if row != many[-1])[:5]
 
 
+def test_no_more_rows_than_are_read_together_go_in(base, monkeypatch):
+    monkeypatch.setattr(text_generation, "MOST_SUPPORT_TOKENS", 100)
+    kept = within(base.model, Condition(support=ROWS)).support
+    assert kept == ROWS[: len(kept)]
+    assert 0 < len(kept) < len(ROWS)
+    [one], [other] = (FAMILY.generate(base, requirement(), [rows]) for rows in (drawn(ROWS, 8), drawn(ROWS, 8)[:2]))
+    assert same(one, other) == (len(within(base.model, Condition(support=drawn(ROWS, 8))).support) == 2)
+
+
 def test_a_description_beside_rows_is_not_read(base):
     [one] = FAMILY.generate(base, requirement("Say it"), [ROWS])
     [other] = FAMILY.generate(base, requirement("Do not say it"), [ROWS])
@@ -75,7 +94,8 @@ def test_words_alone_are_used_as_much_as_was_best(base):
         assert FAMILY.settled(rows) == ("generated", 1.0)
 
 
-def test_progress_is_told_of_sets(base):
+def test_progress_is_told_of_sets(base, monkeypatch):
+    monkeypatch.setattr(text_generation, "MOST_SUPPORT_TOKENS", 800)
     told = []
     FAMILY.generate(base, requirement(), [ROWS] * 9, progress=lambda *of: told.append(of))
     assert told[-1] == ("generate", 9, 9)

@@ -269,30 +269,6 @@ _MINILM = BaseSpec(
 )
 
 
-def _anchored(number: int, what: str, sha256: str, *, questions: bool = False) -> BaseSpec:
-    name = f"{_MINILM.name}+anchor{number}"
-    return replace(
-        _MINILM,
-        name=name,
-        title=f"all-MiniLM-L6-v2 with Sartor's anchor {number}: {what}, learned over many tasks",
-        licence_lineage=(
-            *_MINILM.licence_lineage,
-            f"Sartor's anchor {number}: Apache-2.0 (its card names its tasks)",
-        ),
-        anchor=AnchorSpec(f"{name}.safetensors", sha256, questions),
-    )
-
-
-_APART = "what texts have to be told apart by"
-_MINILM_ANCHOR1 = _anchored(1, _APART, "db8cc3c3091c180689c652e939b338b8405c2f83c265d4d2efcc22848a320747")
-"""For models that were made on it."""
-_MINILM_ANCHOR2 = _anchored(
-    2,
-    f"{_APART} and what yes and no mean behind a question",
-    "3fc05225e42184f9b7784b0ee3675e0eceab696fb371722fcddc3acfadaf15e1",
-    questions=True,
-)
-
 _E5 = BaseSpec(
     name="multilingual-e5-small",
     title="multilingual-e5-small: Japanese and some hundred other languages",
@@ -335,8 +311,41 @@ _E5 = BaseSpec(
     contrast=5.0,  # the median over 24 development tasks (LOG.md, 2026-11-23); all its vectors lie in a narrow cone
 )
 
+
+def _anchored(
+    base: BaseSpec, number: int, what: str, sha256: str, *, questions: bool = False, contrast: float = 1.0
+) -> BaseSpec:
+    name = f"{base.name}+anchor{number}"
+    return replace(
+        base,
+        name=name,
+        title=f"{base.title.partition(':')[0]} with Sartor's anchor {number}: {what}, learned over many tasks",
+        licence_lineage=(
+            *base.licence_lineage,
+            f"Sartor's anchor {number}: Apache-2.0 (its card names its tasks)",
+        ),
+        anchor=AnchorSpec(f"{name}.safetensors", sha256, questions),
+        contrast=contrast,
+    )
+
+
+_APART = "what texts have to be told apart by"
+_AND_ASKED = f"{_APART} and what yes and no mean behind a question"
+_MINILM_ANCHOR1 = _anchored(_MINILM, 1, _APART, "db8cc3c3091c180689c652e939b338b8405c2f83c265d4d2efcc22848a320747")
+"""For models that were made on it."""
+_MINILM_ANCHOR2 = _anchored(
+    _MINILM,
+    2,
+    _AND_ASKED,
+    "3fc05225e42184f9b7784b0ee3675e0eceab696fb371722fcddc3acfadaf15e1",
+    questions=True,
+)
+_E5_ANCHOR1 = _anchored(
+    _E5, 1, _AND_ASKED, "ea9768f10b9b0e62145dd314fe2d38fe8fa9ab35b996d76f3224b7eac5f33d5c", questions=True, contrast=2.0
+)
+
 _BASES: Mapping[str, BaseSpec] = MappingProxyType(
-    {base.name: base for base in (_MINILM_ANCHOR2, _MINILM_ANCHOR1, _MINILM, _E5)}
+    {base.name: base for base in (_MINILM_ANCHOR2, _MINILM_ANCHOR1, _MINILM, _E5_ANCHOR1, _E5)}
 )
 
 _SMOLLM2 = LanguageModelSpec(
@@ -398,6 +407,11 @@ def spec(name: str) -> BaseSpec:
     Raises:
         NotFoundError: when there is none.
     """
+    if name in _LANGUAGE_MODELS:
+        raise NotFoundError(
+            f"The base {name!r} writes, and this task is one of labels. Say kind: text-generation, or take one of "
+            f"{', '.join(_BASES)}."
+        )
     if name not in _BASES:
         raise NotFoundError(f"No base named {name!r}.{did_you_mean(name, _BASES)} Known bases: {', '.join(_BASES)}.")
     return _BASES[name]
@@ -409,6 +423,11 @@ def language_model(name: str) -> LanguageModelSpec:
     Raises:
         NotFoundError: when there is none.
     """
+    if name in _BASES:
+        raise NotFoundError(
+            f"The base {name!r} puts texts under labels, and this task is one of writing. Say kind: "
+            f"text-classification, or take a base that writes. Known: {', '.join(_LANGUAGE_MODELS)}."
+        )
     if name not in _LANGUAGE_MODELS:
         known = ", ".join(_LANGUAGE_MODELS)
         raise NotFoundError(f"No language model named {name!r}.{did_you_mean(name, _LANGUAGE_MODELS)} Known: {known}.")
@@ -419,7 +438,7 @@ def for_language(code: str) -> str:
     """Return the name of the base for a language: one made for it alone, else one for every language.
 
     >>> for_language("en-GB"), for_language("ja"), for_language("")
-    ('all-minilm-l6-v2+anchor2', 'multilingual-e5-small', 'multilingual-e5-small')
+    ('all-minilm-l6-v2+anchor2', 'multilingual-e5-small+anchor1', 'multilingual-e5-small+anchor1')
     """
     language = code.lower().replace("_", "-").partition("-")[0]
     for wanted in (language, "*"):

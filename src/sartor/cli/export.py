@@ -37,7 +37,6 @@ def export(model: str, form: str, out: Path, dtype: str | None, dial: float | No
     from sartor.model import load
 
     loaded = load(model)
-    loaded = load(model)
     with console.progress() as progress:
         written = exporting.export(loaded, form, out, dtype=dtype, dial=dial, progress=progress)
     if as_json:

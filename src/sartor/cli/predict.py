@@ -59,6 +59,9 @@ def predict(
     if isinstance(loaded, Writer):
         writer = loaded if dial is None else loaded.dialled(dial)
         writing = Writing(max_new_tokens or Writing().max_new_tokens, temperature or 0.0, seed)
+        if cut := writer.cut(inputs, writing):
+            text_is = "1 text is" if cut == 1 else f"{cut:,} texts are"
+            console.say_error(f"! {text_is} longer than what this base reads, and cut there.")
         if len(texts) == 1 and output is None and not as_json:
             _stream(writer, texts[0], writing)
             return

@@ -206,6 +206,14 @@ class WritingFamily(Family):
             progress: told of the sets.
         """
 
+    def cut_rows(self, base: Any, rows: Sequence[Example]) -> int:
+        """Return how many labelled rows are longer than what is read of one."""
+        return 0
+
+    def cut_inputs(self, base: Any, inputs: Sequence[str], writing: Writing) -> int:
+        """Return how many inputs are longer than what is read of one."""
+        return 0
+
     @abstractmethod
     def settle(self, weights: Weights, answerer: Answerer, dial: float = 1.0) -> Weights:
         """Return the same weights with another answerer, or another share of what was generated."""

@@ -12,6 +12,7 @@ Dimension key:   N: rows   G: sets of rows   r: rank   I, O: inputs and outputs 
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -41,9 +42,13 @@ MOST_SUPPORT = 64
 """Labelled rows that go into a model, drawn by their hashes; more take longer and say little more."""
 MOST_READ = 384
 """Tokens of a labelled row's input that are read."""
+MOST_TOGETHER = 768
+"""Tokens of a labelled row that are read, its answer included: memory grows with their square."""
 SHOWN = 5
 """Rows that the base is shown in context, as a control."""
-_ROWS_AT_ONCE = 32
+MOST_SUPPORT_TOKENS = 6144
+"""Of all labelled rows that go into a model, and of those of several models made at once: all are answered together,
+with a gradient, and that is what memory goes into."""
 _ANSWERS_AT_ONCE = 16
 _ANSWERERS: tuple[Answerer, ...] = ("generated", "anchor", "base")
 _DIAL, _ANSWERER, _ANCHOR_RANK = "dial", "answerer", "anchor.rank"
@@ -128,8 +133,8 @@ class TextGeneration(WritingFamily):
         progress: Progress = silent,
     ) -> list[Weights]:
         made: list[Weights] = []
-        told = [_condition(requirement, support, prompts) for support in supports]
-        for part in _parts(told):
+        told = [within(base.model, _condition(requirement, support, prompts)) for support in supports]
+        for part in _parts(base.model, told):
             made += generated(base, part)
             progress("generate", len(made), len(told))
         return made
@@ -145,13 +150,15 @@ class TextGeneration(WritingFamily):
 
     @override
     def settled(self, weights: Weights) -> tuple[Answerer, float]:
-        return _ANSWERERS[int(weights[_ANSWERER])], float(weights[_DIAL])
+        answerer = int(_stored(weights, _ANSWERER, 0, len(_ANSWERERS) - 1))
+        return _ANSWERERS[answerer], _stored(weights, _DIAL, 0, MOST_DIAL)
 
     @override
     def losses(self, base: WritingBase, arms: Sequence[Weights | None], rows: Sequence[Example]) -> FloatArray:
         model, adapters = base.model, [self.adapter(base, weights) for weights in arms]
         layer = min((lowest_layer(adapter) for adapter in adapters if adapter), default=0)
-        written = [write(model, row, max_tokens=MOST_READ) for row in map(_readable, rows)]
+        most_read, most = _limits(model)
+        written = [write(model, row, max_tokens=most_read, most=most) for row in map(_readable, rows)]
         found = np.zeros((len(arms), len(rows)))
         order = np.argsort([len(row.ids) for row in written], kind="stable")
         for start in range(0, len(rows), _ANSWERS_AT_ONCE):
@@ -162,6 +169,22 @@ class TextGeneration(WritingFamily):
                 for at, adapter in enumerate(adapters):
                     found[at, part] = answer_losses(model, batch, adapter, layer, known_BTH).cpu().numpy()
         return found
+
+    @override
+    def cut_rows(self, base: WritingBase, rows: Sequence[Example]) -> int:
+        most_read, most = _limits(base.model)
+        few = most_read // 4  # a letter is at most four bytes, and a token at least one
+        longer = [row for row in map(_readable, rows) if len(row.input) > few or len(str(row.output)) > few]
+        whole = [write(base.model, row, max_tokens=None) for row in longer]
+        around = len(base.model.opening) + len(base.model.closing)
+        return sum(row.answer - around > most_read or len(row.ids) > most for row in whole)
+
+    @override
+    def cut_inputs(self, base: WritingBase, inputs: Sequence[str], writing: Writing) -> int:
+        most = _room(base.model, writing)
+        around = len(base.model.opening) + len(base.model.closing)
+        longer = [text for text in map(encodable, inputs) if len(text) > most // 4]
+        return sum(len(base.model.prompt(text)) - around > most for text in longer)
 
     @override
     def answer(
@@ -247,12 +270,10 @@ class TextGeneration(WritingFamily):
         """
         if weights is None:
             return None
-        try:
-            (answerer, dial), rank = self.settled(weights), int(weights[_ANCHOR_RANK])
-        except (KeyError, IndexError, ValueError) as error:
-            raise BundleError(f"The model lacks {error}: it is not whole. Generate it again.") from error
+        answerer, dial = self.settled(weights)
         parts = {name: part.float() for name, part in weights.items() if name not in (_DIAL, _ANSWERER, _ANCHOR_RANK)}
         found = from_peft(parts)
+        rank = int(_stored(weights, _ANCHOR_RANK, 1, next(iter(found.values()))[0].shape[1]))
         missing = [path for path in found if path not in base.sites]
         if missing:
             raise BundleError(f"The model has a part at {missing[0]!r}, which its base has not. Generate it again.")
@@ -262,6 +283,23 @@ class TextGeneration(WritingFamily):
         dial = dial if answerer == "generated" else 0.0
         device = base.model.device
         return {path: _dialled(*both, rank, dial, device) for path, both in found.items()}
+
+
+def _stored(weights: Weights, name: str, least: float, most: float) -> float:
+    """Return a number that lies beside the adapter.
+
+    Raises:
+        BundleError: when it is not there, or none that is known.
+    """
+    found = weights.get(name)
+    if found is None:
+        raise BundleError(f"The model lacks its {name!r}: it is not whole. Generate it again.")
+    if found.numel() != 1 or not least <= float(found) <= most:
+        raise BundleError(
+            f"The model's {name!r} is {found.tolist()}; known are numbers from {least:g} to {most:g}. Generate it "
+            "again, or update Sartor."
+        )
+    return float(found)
 
 
 def _dialled(a_1rI: Tensor, b_1Or: Tensor, rank: int, dial: float, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -308,14 +346,33 @@ def _readable(row: Example) -> Example:
     return Example(encodable(row.input), encodable(str(row.output)))
 
 
-def _parts(conditions: Sequence[Condition]) -> Iterator[list[Condition]]:
-    """Yield conditions in their order, with at most so many rows together."""
+def within(model: LanguageModel, condition: Condition) -> Condition:
+    """Return a condition with as many of its rows as are read together; those drawn first are kept."""
+    total, kept = 0, 0
+    for row in condition.support:
+        total += _tokens(model, row)
+        if total > MOST_SUPPORT_TOKENS:
+            break
+        kept += 1
+    return replace(condition, support=condition.support[:kept])
+
+
+def _tokens(model: LanguageModel, row: Example) -> int:
+    most_read, most = _limits(model)
+    return len(write(model, row, max_tokens=most_read, most=most).ids)
+
+
+def _parts(model: LanguageModel, conditions: Sequence[Condition]) -> Iterator[list[Condition]]:
+    """Yield conditions in their order, as many together as are read at once."""
     part: list[Condition] = []
+    total = 0
     for condition in conditions:
-        if part and sum(len(one.support) for one in (*part, condition)) > _ROWS_AT_ONCE:
+        size = sum(_tokens(model, row) for row in condition.support)
+        if part and total + size > MOST_SUPPORT_TOKENS:
             yield part
-            part = []
+            part, total = [], 0
         part.append(condition)
+        total += size
     if part:
         yield part
 
@@ -327,7 +384,8 @@ def generated(base: WritingBase, conditions: Sequence[Condition]) -> list[Weight
     told = _sentences(base, conditions)(conditions, model.device)
     supports = [condition.support for condition in conditions]
     with torch.no_grad():  # the steps ask for gradients themselves
-        rows = SupportRows.of(model, supports, trained.anchor, trained.layer, max_tokens=MOST_READ)
+        most_read, most = _limits(model)
+        rows = SupportRows.of(model, supports, trained.anchor, trained.layer, max_tokens=most_read, most=most)
         adapters = join(trained.anchor, trained.generator.to(model.device)(told, rows), 1.0)
     check_adapter(adapters, {path: base.sites[path] for path in adapters}, trained.bounds)
     rank = next(iter(trained.anchor.values()))[0].shape[1]
@@ -357,12 +415,22 @@ def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # --- asking the base ---------------------------------------------------------------------------------------
 
 
+def _limits(model: LanguageModel) -> tuple[int, int]:
+    """Return how many tokens are read of a labelled row's input, and of the whole row: no more than the base knows."""
+    most = model.decoder.config.max_positions
+    return min(MOST_READ, most // 2), min(MOST_TOGETHER, most)
+
+
 def _prompt(model: LanguageModel, text: str, writing: Writing) -> tuple[int, ...]:
+    return model.prompt(encodable(text), max_tokens=_room(model, writing))
+
+
+def _room(model: LanguageModel, writing: Writing) -> int:
     room = model.decoder.config.max_positions - writing.max_new_tokens - len(model.opening) - len(model.closing)
     if room < 1:
         most = model.decoder.config.max_positions // 2
         raise TaskError(f"{writing.max_new_tokens} new tokens leave no room for a text. Ask for {most} at most.")
-    return model.prompt(encodable(text), max_tokens=room)
+    return room
 
 
 def _told(requirement: Requirement, support: Sequence[Example], text: str) -> str:

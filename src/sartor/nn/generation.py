@@ -7,6 +7,7 @@ rounding of sums, which may turn a tie.
 Dimension key:   B: rows still at work   T: tokens of the longest prompt   V: vocabulary
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
@@ -74,8 +75,8 @@ def stream(
 def _check(decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float) -> None:
     if max_new_tokens < 1:
         raise TaskError(f"At least 1 token has to be asked for; got {max_new_tokens}.")
-    if temperature < 0:
-        raise TaskError(f"The temperature is 0 or more; got {temperature}.")
+    if not 0 <= temperature < math.inf:
+        raise TaskError(f"The temperature is a number from 0 on; got {temperature}.")
     room = decoder.config.max_positions
     for at, prompt in enumerate(prompts):
         if not prompt:

@@ -40,6 +40,7 @@ class SupportRows:
         states: Callable[[Sequence[Written]], Tensor] | None = None,
         *,
         max_tokens: int = MOST_TOKENS,
+        most: int | None = None,
     ) -> "SupportRows | None":
         """Return the rows of G conditions; None where there is not one.
 
@@ -50,8 +51,9 @@ class SupportRows:
             layer: up to which no adapter stands.
             states: where ``below_BTH`` is known already.
             max_tokens: of an input that are read.
+            most: tokens of a row that are read, its answer included.
         """
-        rows = [write(model, row, max_tokens=max_tokens) for support in supports for row in support]
+        rows = [write(model, row, max_tokens=max_tokens, most=most) for support in supports for row in support]
         if not rows:
             return None
         counts = torch.tensor([len(support) for support in supports])

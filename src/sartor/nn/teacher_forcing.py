@@ -29,10 +29,17 @@ class Written:
     """Place of the answer's first token."""
 
 
-def write(model: LanguageModel, row: Example, instruction: str = "", *, max_tokens: int = MOST_TOKENS) -> Written:
-    """Return a row with its answer, what is read before it cut at ``max_tokens``."""
+def write(
+    model: LanguageModel,
+    row: Example,
+    instruction: str = "",
+    *,
+    max_tokens: int | None = MOST_TOKENS,
+    most: int | None = None,
+) -> Written:
+    """Return a row with its answer, what is read before it cut at ``max_tokens``, all of it at ``most``."""
     prompt = model.prompt(row.input, instruction, max_tokens=max_tokens)
-    return Written((*prompt, *model.answer(str(row.output))), len(prompt))
+    return Written((*prompt, *model.answer(str(row.output)))[:most], len(prompt))
 
 
 @dataclass(frozen=True, slots=True)

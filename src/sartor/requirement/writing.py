@@ -72,6 +72,7 @@ def understand_writing(
         *row_notes,
         _rows(len(kept)),
         *_conflicts(kept),
+        *_constant(kept),
         *_long_answers(kept),
         *prompt_notes,
     )
@@ -150,6 +151,12 @@ def _conflicts(examples: Sequence[Example]) -> Iterator[Note]:
         texts = "1 text has" if count == 1 else f"{count:,} texts have"
         text = f"{texts} more than one answer; all are kept. Decide on one, unless several are right."
         yield Note("conflicts", text, "warning")
+
+
+def _constant(examples: Sequence[Example]) -> Iterator[Note]:
+    if len(examples) > 1 and len({_single_spaced(str(example.output)) for example in examples}) == 1:
+        text = f"All {len(examples):,} rows have the same answer: they do not say what it depends on. Give others, too."
+        yield Note("outputs", text, "warning")
 
 
 def _single_spaced(text: str) -> str:
