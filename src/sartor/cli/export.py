@@ -9,9 +9,9 @@ from sartor.errors import UserError
 
 _FORMATS = ("peft", "gguf", "merged", "merged-gguf")
 _LOADED_BY = {
-    "peft": 'python: peft.PeftModel.from_pretrained(base, "{out}")',
+    "peft": 'peft.PeftModel.from_pretrained(base, "{out}")',
     "gguf": "llama-server -m BASE.gguf --lora {out}",
-    "merged": 'python: transformers.AutoModelForCausalLM.from_pretrained("{out}")',
+    "merged": 'transformers.AutoModelForCausalLM.from_pretrained("{out}")',
     "merged-gguf": "llama-server -m {out}",
 }
 
@@ -46,4 +46,4 @@ def export(model: str, form: str, out: Path, dtype: str | None, dial: float | No
     for note in written.notes:
         console.say_error(f"! {note}")
     console.say(f"Written to {written.path}: {written.size / 1e6:.1f} MB.")
-    console.next_step(_LOADED_BY[form].format(out=out))
+    console.say(f"\nLoad it: {_LOADED_BY[form].format(out=out)}")
