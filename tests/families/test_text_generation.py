@@ -10,7 +10,6 @@ from sartor.errors import AssetError, BundleError, TaskError
 from sartor.families import text_generation
 from sartor.families.text_generation import (
     FAMILY,
-    MOST_SUPPORT,
     WritingBase,
     drawn,
     generated,
@@ -18,7 +17,7 @@ from sartor.families.text_generation import (
     spoken,
     within,
 )
-from sartor.nn.condition import Condition
+from sartor.nn.condition import MOST_SUPPORT, Condition
 from sartor.types import Example, Requirement
 
 pytestmark = pytest.mark.usefixtures("tiny")

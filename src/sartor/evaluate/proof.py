@@ -216,8 +216,8 @@ def _measure(
     controls = family.controls(requirement)
     n, shape = len(groups), (len(groups), len(requirement.labels))
     sums = _Sums(np.zeros(n), np.zeros(shape), np.zeros(n), tuple(np.zeros(shape) for _ in controls))
-    steps = _steps(progress, len(splits) * (1 + len(controls)))
-    next(steps)
+    told = steps(progress, len(splits) * (1 + len(controls)))
+    next(told)
     for train, test in splits:
         assert not np.isin(groups[test], groups[train]).any(), "a group straddles the folds"
         known, features = condition.take(train), condition.support.take(test)
@@ -226,10 +226,10 @@ def _measure(
         sums.times[test] += 1
         sums.probabilities[test] += prediction.probabilities
         sums.scope[test] += prediction.scope
-        next(steps)
+        next(told)
         for control, total in zip(controls, sums.baselines, strict=True):
             total[test] += control.answer(wanted, known, features, seed)
-            next(steps)
+            next(told)
     return _averages(sums, condition.targets, controls)
 
 
@@ -255,7 +255,7 @@ def _averages(sums: _Sums, targets: IntArray, controls: Sequence[Control[Any]]) 
     )
 
 
-def _steps(progress: Progress, total: int) -> Iterator[None]:
+def steps(progress: Progress, total: int) -> Iterator[None]:
     """Tell ``progress`` where it stands at every ``next``, from 0 to ``total``."""
     for done in range(total + 1):
         progress("evaluate", done, total)
@@ -279,7 +279,7 @@ def _proof(measured: _Measured, judgement: Judgement, protocol: Protocol, reason
         classes=judgement.classes,
         calibration=judgement.calibration,
         coverage=judgement.coverage if not reasons else (),
-        notes=(*_why(reasons), *_not_held_out(judgement.classes, protocol)),
+        notes=(*why_not(reasons), *_not_held_out(judgement.classes, protocol)),
     )
 
 
@@ -304,9 +304,10 @@ def _unmeasured(reason: str, n_labels: int, n_rows: int, seed: int) -> Proof:
         probabilities=np.empty((0, n_labels)),
         scope=np.empty(0),
         scores=None,
-        notes=_why((reason,)),
+        notes=why_not((reason,)),
     )
 
 
-def _why(reasons: Sequence[str]) -> tuple[Note, ...]:
+def why_not(reasons: Sequence[str]) -> tuple[Note, ...]:
+    """Return a note for each reason why a model is not proved."""
     return tuple(Note("proof", f"Not proved: {reason}.", "warning") for reason in reasons)

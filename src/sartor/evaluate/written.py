@@ -17,6 +17,7 @@ import numpy as np
 from sartor.data import split
 from sartor.evaluate.answers import AnswerScores, compare_rows, score_answers
 from sartor.evaluate.headline import p_value, percent
+from sartor.evaluate.proof import steps, why_not
 from sartor.evaluate.testfile import labelled
 from sartor.families.interface import FloatArray, IntArray, Writing, WritingFamily
 from sartor.types import (
@@ -115,32 +116,32 @@ def prove_written(
     if not protocol.rows:
         return _unmeasured(len(examples), seed, unlabelled)
     controls = family.controls(requirement)
-    steps = _steps(progress, 2 + 3 + len(controls))
-    next(steps)
+    done = steps(progress, 5 + len(controls))
+    next(done)
     supports = [[examples[row] for row in train] for train, _ in splits]
     made = family.generate(base, requirement, supports, prompts)
-    next(steps)
+    next(done)
     folds = [_Fold(tuple(supports[f]), [examples[row] for row in test], made[f]) for f, (_, test) in enumerate(splits)]
     arms = _arms(len(examples))
     losses_MA = np.concatenate([_losses(family, base, fold, arms) for fold in folds])
-    next(steps)
+    next(done)
     half_M = _halves(folds)
     choice = _Choice.of(arms, losses_MA, half_M)
     asked = _Asked(family, base, requirement, writing, folds, half_M)
     ours = asked.by(lambda half: choice.of_half[half])
-    next(steps)
+    next(done)
     told: list[_Told] = []
     for answerer in _OTHERS:
         answers = asked.by(lambda _, answerer=answerer: (answerer, 1.0))
         told.append((answerer, _TITLES[answerer], answers, choice.mean(answerer)))
-        next(steps)
+        next(done)
     for control in controls:
         told.append((control.name, control.title, asked.control(control.asked), None))
-        next(steps)
+        next(done)
     wanted = [str(row.output) for fold in folds for row in fold.rows]
     written = _written(choice, ours, told, wanted, seed, swept=len(examples) >= LEAST_SWEPT)
     reasons = _too_few([row.input for fold in folds for row in fold.rows])
-    return WrittenProof(not reasons, reasons, protocol, written, (*unlabelled, *_why(reasons), *_told(written)))
+    return WrittenProof(not reasons, reasons, protocol, written, (*unlabelled, *why_not(reasons), *_told(written)))
 
 
 def to_report(
@@ -196,8 +197,8 @@ def score_written_file(
     """
     examples = labelled(rows)
     controls = [one for one in family.controls(requirement) if support or not one.needs_rows]
-    steps = _steps(progress, 3 + len(controls))
-    next(steps)
+    done = steps(progress, 3 + len(controls))
+    next(done)
     texts, wanted = [row.input for row in examples], [str(row.output) for row in examples]
     head, dial = family.settled(weights)
 
@@ -206,13 +207,13 @@ def score_written_file(
     said: list[list[str]] = []
     for one in settled:
         said.append(family.answer(base, one, texts, writing))
-        next(steps)
+        next(done)
     others = zip(_OTHERS, said[1:], losses, strict=True)
     told: list[_Told] = [(name, _TITLES[name], answers, loss) for name, answers, loss in others]
     for control in controls:
         answers = family.answer(base, None, [control.asked(requirement, support, text) for text in texts], writing)
         told.append((control.name, control.title, answers, None))
-        next(steps)
+        next(done)
     scores, baselines = _scored(said[0], ours_loss, told, wanted, seed)
     found = Written(head, f"{_NAMES[head]} answers, as was settled when the model was made.", dial, scores, baselines)
     reasons = _reasons(rows, trained_on, texts)
@@ -224,7 +225,7 @@ def score_written_file(
         proved=not reasons,
         protocol=Protocol("test-file", folds=0, rows=len(examples), seed=seed, text=text),
         scores=None,
-        notes=(*rows.notes, *_unlabelled(len(rows.examples) - len(examples)), *_why(reasons)),
+        notes=(*rows.notes, *_unlabelled(len(rows.examples) - len(examples)), *why_not(reasons)),
         written=found,
     )
 
@@ -443,7 +444,7 @@ def _unmeasured(n_rows: int, seed: int, notes: Sequence[Note]) -> WrittenProof:
     protocol = Protocol("none", folds=0, rows=0, seed=seed, text=text)
     written = Written("generated", "Nothing was measured, so what was generated answers.", 1.0)
     return WrittenProof(
-        proved=False, reasons=(reason,), protocol=protocol, written=written, notes=(*notes, *_why((reason,)))
+        proved=False, reasons=(reason,), protocol=protocol, written=written, notes=(*notes, *why_not((reason,)))
     )
 
 
@@ -466,10 +467,6 @@ def _reasons(rows: Rows, trained_on: str, texts: Sequence[str]) -> tuple[str, ..
     return _too_few(texts)
 
 
-def _why(reasons: Sequence[str]) -> tuple[Note, ...]:
-    return tuple(Note("proof", f"Not proved: {reason}.", "warning") for reason in reasons)
-
-
 def _told(written: Written) -> Iterator[Note]:
     if written.answerer != "generated":
         yield Note("answerer", written.why, "warning")
@@ -477,15 +474,6 @@ def _told(written: Written) -> Iterator[Note]:
 
 def _unlabelled(missing: int) -> tuple[Note, ...]:
     return (Note("unlabelled", f"Left out: {_count(missing)} without an answer.", "warning"),) if missing else ()
-
-
-def _steps(progress: Progress, total: int) -> Iterator[None]:
-    """Tell ``progress`` where it stands at every ``next``, from 0 to ``total``."""
-    for done in range(total + 1):
-        progress("evaluate", min(done, total), total)
-        yield
-    while True:
-        yield
 
 
 def with_answerer(proof: WrittenProof, answerer: Answerer, dial: float, why: str) -> WrittenProof:

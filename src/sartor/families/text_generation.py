@@ -28,7 +28,7 @@ from sartor.families.interface import FloatArray, Writing, WritingControl, Writi
 from sartor.nn import generation, generator_file
 from sartor.nn.anchored import from_peft, join, to_peft
 from sartor.nn.check_adapter import check_adapter
-from sartor.nn.condition import CONDITION_TOKENS, SHOTS, Condition, Sentences, items
+from sartor.nn.condition import CONDITION_TOKENS, MOST_SUPPORT, SHOTS, Condition, Sentences, items
 from sartor.nn.decoder import Adapters, sites
 from sartor.nn.encoder import Pooling, encode_texts
 from sartor.nn.generator_file import Trained, lowest_layer
@@ -38,8 +38,6 @@ from sartor.nn.teacher_forcing import Batch, answer_losses, below, write
 from sartor.nn.text_base import TextBase, check_device, load_base
 from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weights, silent
 
-MOST_SUPPORT = 64
-"""Labelled rows that go into a model, drawn by their hashes; more take longer and say little more."""
 MOST_READ = 384
 """Tokens of a labelled row's input that are read."""
 MOST_TOGETHER = 768

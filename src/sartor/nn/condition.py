@@ -18,6 +18,8 @@ DESCRIPTION, PROMPT = range(2)
 """Types of a condition's items, as :mod:`sartor.nn.set_encoder` has them."""
 SHOTS = 16
 """Labelled rows and prompts of a condition, at most."""
+MOST_SUPPORT = 64
+"""Labelled rows that go into a model, drawn by their hashes; more take longer and say little more."""
 CONDITION_TOKENS = 64
 """Of a text of a condition that are embedded."""
 

@@ -7,7 +7,7 @@ from sartor.assets import catalogue
 from sartor.assets.catalogue import LanguageModelSpec
 from sartor.data.text import encodable
 from sartor.errors import DataError, TaskError
-from sartor.nn.condition import SHOTS
+from sartor.nn.condition import MOST_SUPPORT, SHOTS
 from sartor.requirement import language as languages
 from sartor.requirement.kind import WRITES, n_words
 from sartor.requirement.understood import Understood, described, fits, sample
@@ -15,8 +15,6 @@ from sartor.types import Example, Note, Requirement, Rows, Task
 
 BASE = "smollm2-135m-instruct"
 """The language model that is taken where none is asked for."""
-ROWS_IN_MODEL = 64
-"""Rows that a model is made of at most; the others can only measure it."""
 MOST_WORDS = 200
 """Of an answer; what is longer is told, and kept."""
 _FEW = 8
@@ -136,8 +134,8 @@ def _rows(count: int) -> Note:
             f"about {_FEW} rows change that."
         )
         return Note("rows", text, "warning")
-    if count > ROWS_IN_MODEL:
-        text = f"{ROWS_IN_MODEL} of {count:,} rows, drawn by their hashes, go into the model; others measure it."
+    if count > MOST_SUPPORT:
+        text = f"{MOST_SUPPORT} of {count:,} rows, drawn by their hashes, go into the model; others measure it."
         return Note("rows", text)
     return Note("rows", "1 row." if count == 1 else f"{count} rows.")
 
