@@ -107,7 +107,7 @@ def test_where_the_target_says_what_is_missing_the_gaps_tell_the_target():
 def test_one_hot_blocks_are_zero_or_one_and_no_more_than_one_of_a_block_is_set():
     dice = table_prior._Dice(torch.Generator().manual_seed(0), torch.device("cpu"))
     prior = Prior(categorical=1.0)
-    layout = table_prior._layout(dice, prior, 64, 50, 20)
+    layout = table_prior._layout(dice, prior, torch.zeros(64), 50, 20)
     hidden = table_prior._hidden(dice, prior, layout, 50)
     table = table_prior._observe(dice, prior, layout, hidden)
     missing = torch.rand(hidden.shape, generator=dice.generator) < 0.2
@@ -137,7 +137,7 @@ def test_a_statistic_of_many_levels_leaves_its_own_row_out_and_knows_no_target_o
 def test_a_statistic_of_many_levels_tells_the_target_of_new_rows():
     dice = table_prior._Dice(torch.Generator().manual_seed(0), torch.device("cpu"))
     prior = Prior(categorical=1.0, many_levels=0.6)
-    layout = table_prior._layout(dice, prior, 64, 1000, 4)
+    layout = table_prior._layout(dice, prior, torch.zeros(64), 1000, 4)
     table = table_prior._observe(dice, prior, layout, table_prior._hidden(dice, prior, layout, 1000))
     places = layout.statistic_BV.nonzero().tolist()
     assert len(places) > 20

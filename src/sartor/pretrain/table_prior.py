@@ -80,6 +80,7 @@ class Prior:
     plain: float = 0.3
     """Share whose numbers are all of the mechanism's own distribution."""
     two_classes: float = 0.5
+    """Share with two classes, the others have up to ten; rules have as many as they have."""
     imbalanced: float = 0.3
     label_noise: float = 0.3
     skewed: float = 0.2
@@ -134,11 +135,10 @@ def draw(
     fitted = rows // 2 if fitted is None else fitted
     _check(prior, sets, rows, columns, fitted)
     dice = _Dice(generator, torch.device(device))
-    layout = _layout(dice, prior, sets, rows, columns)
-    hidden_BNV = _hidden(dice, prior, layout, rows)
     kinds_B = dice.choice(prior.mechanisms(), sets)
-    graph_B = kinds_B == 0
-    nodes = _graphs(dice, hidden_BNV, graph_B)
+    layout = _layout(dice, prior, kinds_B, rows, columns)
+    hidden_BNV = _hidden(dice, prior, layout, rows)
+    nodes = _graphs(dice, hidden_BNV, kinds_B == MECHANISMS.index("graph"))
     table = _observe(dice, prior, layout, hidden_BNV)
     signal = _signals(dice, layout, table, kinds_B, nodes)
     make = _numbers if regression else _labels
@@ -240,8 +240,11 @@ class _Layout:
     present_BD: Tensor
 
 
-def _layout(dice: _Dice, prior: Prior, sets: int, rows: int, columns: int) -> _Layout:
-    share_B = dice.uniform(0, 0.7, sets) + dice.chance(0.15, sets)
+def _layout(dice: _Dice, prior: Prior, kinds_B: Tensor, rows: int, columns: int) -> _Layout:
+    sets = len(kinds_B)
+    # Rules are mostly about categories, so more of their tables have nothing else.
+    all_B = torch.where(kinds_B == MECHANISMS.index("rules"), 0.4, 0.1)
+    share_B = dice.uniform(0, 0.7, sets) + dice.chance(all_B, sets)
     category_BV = dice.chance((share_B * dice.chance(prior.categorical, sets))[:, None], sets, columns)
     kind_BV = dice.choice((0.35, 0.65 - min(prior.many_levels, 0.6), prior.many_levels), sets, columns)
     most = max(min(LEVELS, rows // 2), 2)
@@ -515,14 +518,17 @@ def _graphs(dice: _Dice, hidden_BNV: Tensor, graph_B: Tensor, width: int = 24, c
     if not sets:
         return hidden_BNV.new_zeros(0, rows, SIGNALS)
     causes_bNK = _causes(dice, sets, rows, causes)
-    used_bK1 = (torch.arange(causes, device=dice.device) < dice.integers(2, causes, sets, 1))[:, :, None]
+    # Few causes as a rule: with many, few columns seldom tell the target.
+    many_b1 = dice.log_uniform(1, causes + 1, sets, 1).ceil()
+    used_bK1 = (torch.arange(causes, device=dice.device) < many_b1)[:, :, None]
     first_bKH = dice.normal(sets, causes, width) * used_bK1
     first_bKH = first_bKH * dice.chance(dice.uniform(0.3, 1, sets, 1, 1), sets, causes, width)
-    nodes_bNK = _layers(dice, causes_bNK, first_bKH, dice.log_uniform(1e-3, 0.3, sets, 1, 1))
+    nodes_bNK = _layers(dice, causes_bNK, first_bKH, dice.log_uniform(1e-3, 0.2, sets, 1, 1))
     nodes_bNK = torch.cat((causes_bNK, nodes_bNK), 2)
     count = nodes_bNK.shape[2]
     order_bK = dice.uniform(0, 1, sets, count)
     order_bK[:, :causes] += ~used_bK1[:, :, 0] * 0.5  # noise columns, but not too many of them
+    order_bK[:, :causes] -= (used_bK1[:, :, 0] & dice.chance(0.5, sets, 1)) * 1.0  # the causes themselves are seen
     order_bK = order_bK.argsort(1)
     if variables > count - SIGNALS:
         order_bK = torch.cat((order_bK, dice.integers(0, count - 1, sets, variables)), 1)
@@ -587,7 +593,7 @@ def _truth(dice: _Dice, kinds_b1: Tensor) -> Tensor:
     met_bLT = (~wanted_bTK[:, None] | (bits_LK[:, None] == says_bTK[:, None])).all(3)
     any_bL = (met_bLT & wanted_bTK.any(2)[:, None]).any(2).long()
     seen_b1 = 4 ** dice.integers(1, 3, sets, 1)
-    classes_b1 = torch.where(dice.chance(0.5, sets, 1), 2, dice.integers(3, CLASSES, sets, 1))
+    classes_b1 = torch.where(dice.chance(0.3, sets, 1), 2, dice.integers(3, CLASSES, sets, 1))
     random_bL = (dice.uniform(0, 1, sets, size) * classes_b1).long()
     lookup_bL = random_bL.gather(1, torch.arange(size, device=dice.device) % seen_b1)
     tables = torch.stack((parity_bL, least_bL, true_bL, any_bL, lookup_bL), 1)
