@@ -88,6 +88,28 @@ class Example:
     output: str | None = None
 
 
+ColumnKind: TypeAlias = Literal["number", "boolean", "category", "date", "text", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, as it was understood from the rows a model is made from."""
+
+    name: str
+    kind: ColumnKind
+    levels: tuple[str, ...] = ()
+    """Of a category or boolean, most frequent first. Only levels that at least two rows carry are named, so that no
+    row can be read from a model."""
+    unit: str = ""
+    """Stripped from the cells."""
+    decimal: str = "."
+    """``.`` or ``,``"""
+    formats: tuple[str, ...] = ()
+    """Of a date."""
+    why: str = ""
+    """Why it is ignored."""
+
+
 NoteLevel: TypeAlias = Literal["info", "warning"]
 
 
