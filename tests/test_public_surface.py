@@ -19,7 +19,7 @@ PUBLIC = [
     "generate",
     "load",
 ]
-HEAVY = {"torch", "numpy", "sklearn", "scipy", "tokenizers", "pyarrow", "huggingface_hub", "jinja2", "rich"}
+HEAVY = {"torch", "numpy", "pandas", "sklearn", "scipy", "tokenizers", "pyarrow", "huggingface_hub", "jinja2", "rich"}
 
 
 def imported_by(code):

@@ -292,6 +292,11 @@ def test_times(cell, hour):
     assert found["x: days"][0] % 1 == pytest.approx(hour / 24)
 
 
+@pytest.mark.parametrize("cell", ["2021-03", "2021/3", "2021年3月", "03/2021", "Mar 2021", "March, 2021"])
+def test_a_month_is_its_first_day(cell):
+    assert numbers([cell, "2021-03-03"])["x: days"] == [7730, 7732]
+
+
 def test_times_at_midnight_tell_nothing():
     rows = ["2021-03-03 00:00:00", "2021-03-04 00:00:00"]
     assert learned(rows)[0].formats == ("%Y-%m-%d",)
@@ -451,6 +456,7 @@ def test_what_ranks_as_a_numeric_target_is_warned_of():
     prices = RNG.lognormal(size=400)
     assert leaks([f"{price:.4f} $" for price in prices], np.log(prices))
     assert leaks(prices, -prices)
+    assert leaks(list(range(100)), [n * n * 1.5 for n in range(100)]), "a target may look like row numbers"
     assert not leaks(prices, prices + RNG.normal(size=400))
 
 

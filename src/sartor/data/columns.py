@@ -222,7 +222,7 @@ def learn(frame: DataFrame, *, target: str | None = None) -> tuple[tuple[Column,
     names = [str(name) for name in frame.columns]
     at_target = None if target is None else _place(names, target)
     notes = _Notes()
-    answer = _NO_VIEW if at_target is None else _learn_column(target or "", _values(frame, at_target), _Notes())[1]
+    answer = _NO_VIEW if at_target is None else _view_of_target(_values(frame, at_target))
     columns: list[Column] = []
     first: dict[bytes, str] = {}
     for at, name in enumerate(names):
@@ -509,6 +509,11 @@ def _warn_of_leak(column: Column, view: _View, answer: _View, notes: _Notes) -> 
         return
     text = "These tell the target nearly by themselves; they were kept, but leave out what is known only afterwards"
     notes.say("leakage", text, column.name, level="warning")
+
+
+def _view_of_target(values_N: NDArray[Any]) -> _View:
+    found = numbers_of(values_N)
+    return _View(numbers_N=found[0]) if found is not None else _View(codes_N=_present(spell(values_N)).codes_N)
 
 
 def _ranks_alike(column: Column, view: _View, answer: _View) -> bool:
