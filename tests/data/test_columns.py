@@ -538,6 +538,20 @@ def test_the_order_of_rows_does_not_matter(table, random):
     assert learn(as_frame(table), target=target) == learn(as_frame(shuffled), target=target)
 
 
+def test_a_sample_of_many_spellings_tells_what_is_hopeless_but_not_what_is_read():
+    rows = 30_000
+    days = np.datetime64("1900-01-01") + np.arange(rows)
+    frame = as_frame(
+        {
+            "id": [f"{n:x}-{n * 7919:x}" for n in range(rows)],
+            "text": [f"part {n} failed {n % 7} tests" for n in range(rows)],
+            "number": [f"{n / 7:.4f}" if n % 25 else f"bad {n}" for n in range(rows)],
+            "date": [str(day) if n % 25 else f"bad {n}" for n, day in enumerate(days)],
+        }
+    )
+    assert [column.kind for column in learn(frame)[0]] == ["ignored", "text", "number", "date"]
+
+
 def test_many_rows_take_time_by_their_number():
     rows = 20_000
     frame = as_frame({f"x{n}": [f"{value:.3f} kg" for value in RNG.normal(size=rows)] for n in range(3)})

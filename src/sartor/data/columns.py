@@ -37,6 +37,8 @@ _HEADER_UNIT = re.compile(r"[(\[]\s*([^()\[\]0-9]{1,16})\s*[)\]]\s*$")
 _LEAK_ROWS = 30
 _LEAK = 0.995
 _LEAK_RANK = 0.999
+_MANY = 20_000
+"""Of a column with more distinct spellings a sample is looked at first."""
 _SHOWN = 3
 """Cells quoted in a note."""
 
@@ -304,8 +306,23 @@ def _rows(spelled: Spelled, values_K: NDArray[np.float64]) -> NDArray[np.float64
 def _read_numbers(spelled: Spelled) -> tuple[Spelled, numerals.Numbers] | None:
     """Return the cells that are known, and what they are as numbers; None when they are none."""
     known = spelled.without(spelled.unknown_K)
+    sample = _sample(known)
+    if sample is not known and not _half(sample, numerals.read(sample).any_unit_K):
+        return None
     found = numerals.read(known, least=2)
     return (known, found) if _enough(known, found.read_K) else None
+
+
+def _sample(spelled: Spelled) -> Spelled:
+    """Return every so many-th key of a column with very many, so that what is hopeless is not tried on all."""
+    distinct = len(spelled.keys)
+    if distinct < _MANY or 2 * distinct < spelled.counts_K.sum():
+        return spelled
+    return spelled.without(np.arange(distinct) % (distinct // 1000) > 0)
+
+
+def _half(spelled: Spelled, read_K: NDArray[np.bool_]) -> bool:
+    return bool(2 * spelled.counts_K[read_K].sum() >= spelled.counts_K.sum())
 
 
 def _is_code(spelled: Spelled) -> bool:
@@ -434,6 +451,9 @@ def _learn_dates(name: str, spelled: Spelled, notes: _Notes, *, least: float = E
     counts_K = spelled.counts_K
     enough = least * counts_K.sum()
     if not len(counts_K) or counts_K[dates.may_be(spelled)].sum() < enough:
+        return None
+    sample = _sample(spelled)
+    if sample is not spelled and not _half(sample, dates.read(sample).read_K):
         return None
     found = dates.read(spelled)
     if counts_K[found.read_K].sum() < enough:
