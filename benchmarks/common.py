@@ -199,9 +199,12 @@ def verdict(difference: Metric) -> str:
 
 
 def arguments(
-    about: str, *, seeds: int, data: bool = True, extend: Mapping[str, Mapping[str, Any]] | None = None
+    about: str, *, seeds: int | None, data: bool = True, extend: Mapping[str, Mapping[str, Any]] | None = None
 ) -> argparse.Namespace:
-    """Read the flags that every script has, and those of ``extend`` (flag -> what argparse wants to know of it)."""
+    """Read the flags that every script has, and those of ``extend`` (flag -> what argparse wants to know of it).
+
+    A script that names its draws otherwise has no ``--seeds`` (none).
+    """
     parser = argparse.ArgumentParser(description=about.strip().partition("\n")[0])
     if data:
         parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
@@ -209,10 +212,11 @@ def arguments(
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir()) / "sartor-benchmarks",
-        help="folder for encoded texts; safe to delete",
+        help="folder for what was encoded or fitted; safe to delete",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--seeds", type=int, default=seeds, help=f"how many, from 0; {seeds} unless told")
+    if seeds is not None:
+        parser.add_argument("--seeds", type=int, default=seeds, help=f"how many, from 0; {seeds} unless told")
     for flag, options in (extend or {}).items():
         parser.add_argument(flag, **options)
     return parser.parse_args()
