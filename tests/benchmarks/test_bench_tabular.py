@@ -105,6 +105,8 @@ def test_a_run_tells_of_every_set_budget_and_peer(run):
     assert weights["r2"] > 0.9
     assert "accuracy" not in weights
     assert weights["row_microseconds"] > 0
+    assert weights["seconds"] == pytest.approx(weights["fit_seconds"] + weights["predict_seconds"], abs=2e-4)
+    assert 0 < weights["cpu_seconds"] < 2 * weights["seconds"]
     assert found["command"].endswith(
         "--data DATA --group arff --rows 20,all --splits 2 --peers linear,random-forest --workers 1"
     )
