@@ -8,13 +8,14 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tiny_bundle as made
 
 from sartor.errors import StorageError
 from sartor.registry import disk
-from sartor.registry.store import Store
+from sartor.registry.store import Put, Store
 
 
 def report(*words: object) -> None:
@@ -42,6 +43,15 @@ def _old_file_systems() -> None:
 def killed_put(nth: int, home: Path, seed: int) -> None:
     _die_at(nth)
     Store(home).put(made.draft(seed), made.files(seed), "reviews")
+
+
+def killed_put_many(nth: int, home: Path, seeds: Sequence[int]) -> None:
+    _die_at(nth)
+    Store(home).put_many([Put(made.draft(seed), made.files(seed), "reviews", champion) for seed in seeds])
+
+
+def champion(before: Mapping[str, str]) -> str | None:
+    return None if "champion" in before else "champion"
 
 
 def killed_export(nth: int, home: Path, ref: str, out: Path, overwrite: bool, exchange: bool) -> None:

@@ -91,6 +91,23 @@ def test_a_put_killed_at_any_step_harms_no_other(store):
     assert_clean(store)
 
 
+def test_several_put_at_once_and_killed_at_any_step_are_all_there_or_none(store):
+    first = put(store, 1)
+    steps = 0
+    for nth in killed_at_every_step(registry_child.killed_put_many, store.home, (3, 4, 5)):
+        steps = nth
+        assert_whole(store)
+        stored = store.list()
+        assert len(stored) in (1, 4)
+        if len(stored) == 4:
+            assert store.aliases("reviews") == {"champion": stored[1].id}
+            break
+        assert store.aliases("reviews") == {}
+    assert steps > 20
+    assert stored[0].id == first.id
+    assert_clean(store)
+
+
 def test_an_alias_move_killed_at_any_step_is_made_or_not(store):
     first, second = put(store, 1), put(store, 2)
     store.move_alias("reviews", "champion", first.id, expected=None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sartor.errors import BundleError, NotFoundError, StorageError, UserError
 from sartor.registry import bundle, disk
 from sartor.registry import store as store_module
-from sartor.registry.store import Entry, Store, resolve, slug
+from sartor.registry.store import Entry, Put, Store, resolve, slug
 
 
 def put(store: Store, seed: int = 0, name: str = "reviews", n: int = 6) -> Entry:
@@ -61,6 +61,26 @@ def test_what_is_put_is_listed_and_sound(store):
 
 def test_the_bundle_bears_the_name_it_was_put_under(store):
     assert bundle.read(put(store, name="other").path).manifest.name == "other"
+
+
+def test_several_are_put_at_once_in_order_and_each_may_take_an_alias(store):
+    def free(before):
+        return "challenger" if "champion" in before else "champion"
+
+    puts = [Put(made.draft(n), made.files(n), name, free) for n, name in enumerate(("a", "b", "a", "a"))]
+    found = store.put_many([*puts, puts[1]])
+    assert [(entry.name, entry.version) for entry in found] == [("a", 1), ("b", 1), ("a", 2), ("a", 3), ("b", 1)]
+    assert store.aliases("a") == {"champion": found[0].id, "challenger": found[3].id}
+    assert store.list() == found[:4]
+    assert store.verify_chain() == 4 + 4
+    assert all(bundle.read(entry.path).manifest.id == entry.id for entry in found)
+
+
+def test_of_several_put_at_once_a_bad_one_keeps_all_out(store):
+    with pytest.raises(UserError):
+        store.put_many([Put(made.draft(1), made.files(1), "good"), Put(made.draft(2), made.files(2), "No Name")])
+    assert store.put_many([]) == []
+    assert store.list() == []
 
 
 def test_versions_count_within_a_name(store):

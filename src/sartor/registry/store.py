@@ -18,7 +18,7 @@ import sqlite3
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,22 @@ class Event:
 
 
 _Entries: TypeAlias = list[Entry]  # within Store, ``list`` is a method
+
+
+def _no_alias(before: Mapping[str, str]) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A model to be stored beside others."""
+
+    draft: Manifest
+    files: Mapping[str, bytes]
+    name: str
+    alias: Callable[[Mapping[str, str]], str | None] = _no_alias
+    """The alias that it takes, told of those that its name has (alias -> id). Asked while nobody else can move one; not
+    of a model that is stored already."""
 
 
 def slug(text: str) -> str:
@@ -189,17 +205,34 @@ class Store:
             BundleError: when the files make no sound bundle.
             StorageError: when the store cannot be written.
         """
-        _check_name(name, "a model")
-        manifest, sealed = bundle.seal(replace(draft, name=name), files)
+        [entry] = self.put_many([Put(draft, files, name)])
+        return entry
+
+    def put_many(self, puts: Sequence[Put]) -> _Entries:
+        """Seal and store models, all of them or none; return their entries, in order.
+
+        What :meth:`put` says of one holds of each. For a hundred it is one look at the store and one commit.
+
+        Raises:
+            UserError, BundleError, StorageError: as :meth:`put`.
+        """
+        for one in puts:
+            _check_name(one.name, "a model")
+        sealed = [bundle.seal(replace(one.draft, name=one.name), one.files) for one in puts]
         with self._writing() as db:
             self._collect(db, GARBAGE_AGE_S)
-            with disk.staging(self._tmp) as stage:
-                disk.fill(stage, sealed)
-                db.execute("INSERT OR REPLACE INTO pending VALUES (?, ?)", (manifest.id, time.time()))
+            with ExitStack() as held:
+                stages = [held.enter_context(disk.staging(self._tmp)) for _ in puts]
+                for stage, (_, files) in zip(stages, sealed, strict=True):
+                    disk.fill(stage, files)
+                started = [(manifest.id, time.time()) for manifest, _ in sealed]
+                with _transaction(db):
+                    db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", started)
                 disk.step("declared")
-                self._publish(db, stage, manifest)
+                self._publish(db, stages, [manifest for manifest, _ in sealed], puts)
             disk.step("published")
-            return next(entry for entry in self._entries(db) if entry.id == manifest.id)
+            known = {entry.id: entry for entry in self._entries(db)}
+            return [known[manifest.id] for manifest, _ in sealed]
 
     def move_alias(self, name: str, alias: str, to_id: str, *, expected: str | None) -> Entry:
         """Point ``name@alias`` at ``to_id`` if it still points at ``expected`` (None: nothing); return it.
@@ -280,24 +313,31 @@ class Store:
 
     # --- within ---------------------------------------------------------------------------------------------
 
-    def _publish(self, db: sqlite3.Connection, stage: Path, manifest: Manifest) -> None:
-        target = self._models / manifest.id
-        entered = False
+    def _publish(
+        self, db: sqlite3.Connection, stages: Sequence[Path], manifests: Sequence[Manifest], puts: Sequence[Put]
+    ) -> None:
+        placed: list[tuple[Path, Path]] = []
 
         def withdraw() -> None:
-            if not entered and target.exists() and not stage.exists():
-                os.rename(target, stage)
+            for stage, target in placed:
+                if target.exists() and not stage.exists():
+                    os.rename(target, stage)
 
         with _transaction(db, undo=withdraw):
             disk.step("begun")
-            entered = db.execute("SELECT 1 FROM entries WHERE id = ?", (manifest.id,)).fetchone() is not None
-            # A folder without a row was left by a dead process: nobody else could be here, under the lock.
-            if not (entered and _is_sound(target)):
-                disk.place(stage, target, overwrite=True)
-            if not entered:
-                _enter(db, manifest)
-            disk.step("entered")
-            db.execute("DELETE FROM pending WHERE id = ?", (manifest.id,))
+            for stage, manifest, one in zip(stages, manifests, puts, strict=True):
+                target = self._models / manifest.id
+                entered = db.execute("SELECT 1 FROM entries WHERE id = ?", (manifest.id,)).fetchone() is not None
+                if not entered:
+                    placed.append((stage, target))  # before it is: an interrupt may come in between
+                # A folder without a row was left by a dead process: nobody else could be here, under the lock.
+                if not (entered and _is_sound(target)):
+                    disk.place(stage, target, overwrite=True)
+                if not entered:
+                    _enter(db, manifest)
+                    _grant(db, one, manifest)
+                disk.step("entered")
+            db.executemany("DELETE FROM pending WHERE id = ?", [(manifest.id,) for manifest in manifests])
             disk.step("committing")
 
     def _collect(self, db: sqlite3.Connection, older_than: float) -> int:
@@ -471,6 +511,17 @@ def _enter(db: sqlite3.Connection, manifest: Manifest) -> None:
         (manifest.id, manifest.name, latest + 1, manifest.created, manifest.family),
     )
     _log(db, "put", {"id": manifest.id, "name": manifest.name, "version": latest + 1})
+
+
+def _grant(db: sqlite3.Connection, one: Put, manifest: Manifest) -> None:
+    """Point the alias that a model may have at it."""
+    before = dict(db.execute("SELECT alias, id FROM aliases WHERE name = ?", (manifest.name,)))
+    alias = one.alias(before)
+    if alias is None or before.get(alias) == manifest.id:
+        return
+    db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", (manifest.name, alias, manifest.id))
+    body = {"name": manifest.name, "alias": alias, "from": before.get(alias), "to": manifest.id}
+    _log(db, "alias", body)
 
 
 def _log(db: sqlite3.Connection, kind: str, body: Mapping[str, Any]) -> None:
