@@ -70,5 +70,9 @@ def _modules() -> dict[str, str]:
         for info in pkgutil.iter_modules(__path__)
         if info.name not in _NOT_A_FAMILY
     }
-    foreign = {point.name: point.value for point in importlib.metadata.entry_points(group="sartor.families")}
-    return {**foreign, **own}
+    return {**_foreign(), **own}
+
+
+@functools.cache  # looks at every package that is installed
+def _foreign() -> dict[str, str]:
+    return {point.name: point.value for point in importlib.metadata.entry_points(group="sartor.families")}

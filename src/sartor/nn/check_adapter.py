@@ -80,8 +80,7 @@ def check_adapter(adapters: Adapters, sites: Sites, bounds: Bounds | None = None
 
 def frobenius_norms(a_GrI: Tensor, b_GOr: Tensor) -> Tensor:
     """Return (G,) the Frobenius norms of B A, in float64."""
-    inner_Grr, outer_Grr = _grams(a_GrI, b_GOr)
-    return (inner_Grr * outer_Grr).sum(dim=(1, 2)).clamp_min(0).sqrt()  # |B A|^2 = tr(A A^T B^T B)
+    return _norms(*_grams(a_GrI, b_GOr))
 
 
 def singular_values(a_GrI: Tensor, b_GOr: Tensor) -> Tensor:
@@ -90,7 +89,14 @@ def singular_values(a_GrI: Tensor, b_GOr: Tensor) -> Tensor:
     Their squares are the eigenvalues of K^1/2 (B^T B) K^1/2, where K = A A^T: both are r x r. Small ones lose half of
     the digits to the squares; the largest, which counts here, does not.
     """
-    inner_Grr, outer_Grr = _grams(a_GrI, b_GOr)
+    return _stretches(*_grams(a_GrI, b_GOr))
+
+
+def _norms(inner_Grr: Tensor, outer_Grr: Tensor) -> Tensor:
+    return (inner_Grr * outer_Grr).sum(dim=(1, 2)).clamp_min(0).sqrt()  # |B A|^2 = tr(A A^T B^T B)
+
+
+def _stretches(inner_Grr: Tensor, outer_Grr: Tensor) -> Tensor:
     values_Gr, vectors_Grr = torch.linalg.eigh(inner_Grr)
     root_Grr = vectors_Grr * values_Gr.clamp_min(0).sqrt()[:, None, :]
     squares_Gr = torch.linalg.eigvalsh(root_Grr.mT @ outer_Grr @ root_Grr)
@@ -150,10 +156,11 @@ def _check_finite(path: str, a_GrI: Tensor, b_GOr: Tensor) -> None:
 def _check_size(path: str, a_GrI: Tensor, b_GOr: Tensor, bounds: Bounds) -> None:
     if path not in bounds.frobenius or path not in bounds.spectral:
         raise BundleError(f"Nothing is known of how large an update may be at {path!r}. Learn the bounds anew.")
-    norm = float(frobenius_norms(a_GrI, b_GOr).max())
+    grams = _grams(a_GrI, b_GOr)  # the dear part, once for both
+    norm = float(_norms(*grams).max())
     _refuse_beyond(path, "Frobenius norm", norm, bounds.frobenius[path])
     # only now: with the norm in bounds the small products are finite
-    stretch = float(singular_values(a_GrI, b_GOr).max())
+    stretch = float(_stretches(*grams).max())
     _refuse_beyond(path, "largest singular value", stretch, bounds.spectral[path])
 
 

@@ -4,6 +4,7 @@ It is written before the bundle is sealed and so does not hold the id. It says h
 from and their hash, and never a row or its text.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -40,12 +41,7 @@ def model_card(manifest: Manifest, report: Report) -> str:
         manifest: its ``id`` and ``files`` are not looked at.
         report: its proof.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters.update(text=_plain, percent=_percent, interval=_interval, number=_number, paired=_paired)
-    source = resources.files("sartor.registry").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return _template().render(
         front=yaml.safe_dump(_front(manifest, report), allow_unicode=True, sort_keys=False, width=1000),
         manifest=manifest,
         requirement=manifest.requirement,
@@ -55,6 +51,16 @@ def model_card(manifest: Manifest, report: Report) -> str:
         + [(baseline.title, baseline.scores, baseline.paired) for baseline in report.baselines],
         written=_written(report),
     )
+
+
+@functools.cache  # to compile it takes longer than to generate a model
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(text=_plain, percent=_percent, interval=_interval, number=_number, paired=_paired)
+    source = resources.files("sartor.registry").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source)
 
 
 def _written(report: Report) -> Sequence[tuple[str, WrittenScores, Paired | None]]:
