@@ -8,6 +8,7 @@ import torch
 import tiny_language
 from sartor.errors import AssetError, BundleError, TaskError
 from sartor.families import text_generation
+from sartor.families.interface import Writing, WritingTask
 from sartor.families.text_generation import (
     FAMILY,
     WritingBase,
@@ -17,6 +18,7 @@ from sartor.families.text_generation import (
     spoken,
     within,
 )
+from sartor.nn.anchored import stacked
 from sartor.nn.condition import MOST_SUPPORT, Condition
 from sartor.types import Example, Requirement
 
@@ -130,3 +132,84 @@ def test_a_generator_that_was_changed_is_refused(base):
     path.unlink()
     with pytest.raises(AssetError, match="cannot be read"):
         load_generator(base.model)
+
+
+# --- many at once ------------------------------------------------------------------------------------------
+
+NAMED = "Answer 'yes' if it rains, otherwise 'no'."
+
+
+def test_each_of_many_is_what_it_is_alone(base, monkeypatch):
+    monkeypatch.setattr(text_generation, "_MADE_AT_ONCE", 3)
+    told = [("Say it", ()), ("", ROWS), (NAMED, ()), ("Whisper", ()), ("", ROWS[:3]), ("Shout", ()), ("", ROWS[2:6])]
+    tasks = [WritingTask(requirement(description), rows, ("a", "b")) for description, rows in told]
+    batches = list(FAMILY.generate_each(base, tasks))
+    assert max(map(len, batches)) == 3
+    made = dict(one for batch in batches for one in batch)
+    assert sorted(made) == list(range(len(tasks)))
+    for at, task in enumerate(tasks):
+        [alone] = FAMILY.generate(base, task.requirement, [task.support], task.prompts)
+        assert made[at].keys() == alone.keys()
+        assert FAMILY.settled(made[at]) == FAMILY.settled(alone)
+        for name, tensor in alone.items():
+            torch.testing.assert_close(made[at][name].float(), tensor.float(), atol=2e-3, rtol=2e-2)
+
+
+def test_batches_of_many_keep_to_their_tokens(base, monkeypatch):
+    monkeypatch.setattr(text_generation, "_MOST_TOKENS_AT_ONCE", 1)
+    batches = list(FAMILY.generate_each(base, [WritingTask(requirement(), ROWS)] * 3))
+    assert [len(batch) for batch in batches] == [1, 1, 1]
+    assert list(FAMILY.generate_each(base, [])) == []
+
+
+@pytest.fixture
+def mixed(base):
+    """Weights of several kinds: generated at dials, anchor, base, and words alone."""
+    one, other, third = FAMILY.generate(base, requirement(), [ROWS[:4], ROWS[4:], ROWS[2:5]])
+    [words] = FAMILY.generate(base, requirement("Say it loudly"), [()])
+    return [
+        *(one, other, third, words),
+        FAMILY.settle(one, "generated", 1.5),
+        FAMILY.settle(other, "anchor"),
+        FAMILY.settle(other, "generated", 0.0),
+        FAMILY.settle(third, "base"),
+    ]
+
+
+def test_rows_of_many_models_are_answered_as_each_alone(base, mixed):
+    writing = Writing(max_new_tokens=8)
+    asked = [(mixed[at % len(mixed)], f"say {at} " + "word " * (at % 5)) for at in range(21)]
+    asked[3] = (mixed[3], "  ")
+    told = []
+    answers = FAMILY.answer_mixed(base, asked, writing, progress=lambda *at: told.append(at))
+    assert answers == [FAMILY.answer(base, weights, [text], writing)[0] for weights, text in asked]
+    assert answers == super(type(FAMILY), FAMILY).answer_mixed(base, asked, writing)
+    assert len({*answers}) > 4
+    assert answers[3] == ""
+    assert told[-1] == ("answer", 20, 20)
+    assert FAMILY.answer_mixed(base, [], writing) == []
+
+
+def test_rows_of_one_model_among_many_draw_as_in_their_own_file(base, mixed):
+    writing = Writing(max_new_tokens=8, temperature=1.0, seed=5)
+    texts = [f"say {at}" for at in range(5)]
+    [alone] = [FAMILY.answer(base, mixed[0], texts, writing)]
+    assert FAMILY.answer_mixed(base, [(mixed[0], text) for text in texts], writing) == alone
+    beside = [(mixed[at % 2 and 1], text) for at, text in enumerate(texts)]
+    assert [answer for at, answer in enumerate(FAMILY.answer_mixed(base, beside, writing)) if at % 2 == 0] == alone[::2]
+
+
+def test_logits_of_a_mixed_batch_are_those_of_each_adapter_alone(base, mixed):
+    adapters = [FAMILY.adapter(base, weights) for weights in mixed]
+    ids = torch.randint(3, 200, (len(mixed), 9), generator=torch.Generator().manual_seed(0))
+    decoder = base.model.decoder
+    together = decoder.logits(decoder(ids, adapters=stacked(adapters)))
+    for row, adapter in enumerate(adapters):
+        alone = decoder.logits(decoder(ids[row : row + 1], adapters=adapter))[0]
+        assert (together[row] - alone).abs().max() < 1e-4
+
+
+def test_broken_weights_among_others_are_an_error_and_no_answer(base, mixed):
+    broken = {name: tensor * float("nan") if "lora_B" in name else tensor for name, tensor in mixed[1].items()}
+    with pytest.raises(BundleError, match="not finite"):
+        FAMILY.answer_mixed(base, [(mixed[0], "say a"), (broken, "say b")], Writing(max_new_tokens=2))

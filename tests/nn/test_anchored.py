@@ -5,7 +5,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sartor.errors import BundleError, TaskError
-from sartor.nn.anchored import from_peft, join, to_peft
+from sartor.nn.anchored import from_peft, join, stacked, to_peft
 
 SITES = {
     f"model.layers.{layer}.{kind}": shape
@@ -137,3 +137,27 @@ NAME = f"base_model.model.{Q}.lora_A.weight"
 def test_what_is_no_plain_lora_is_refused(change, message):
     with pytest.raises(BundleError, match=message):
         from_peft(change(to_peft(drawn(1, 2), 0)))
+
+
+# --- beside each other -------------------------------------------------------------------------------------
+
+
+def test_stacked_adapters_do_for_each_row_what_its_own_does():
+    small, large = drawn(1, 2), drawn(1, 5, seed=1)
+    del large[Q]
+    beside = stacked([small, None, large, small])
+    assert beside is not None
+    assert beside.keys() == SITES.keys()
+    for path, (a, b) in beside.items():
+        x = torch.randn(4, 3, SITES[path][1], generator=torch.Generator().manual_seed(2))
+        found = through(x, a, b)
+        for row, own in enumerate((small, None, large, small)):
+            if own is None or path not in own:
+                assert not found[row].any()
+            else:
+                torch.testing.assert_close(found[row], through(x[row], *(part[0] for part in own[path])))
+
+
+def test_rows_without_any_adapter_have_none_together():
+    assert stacked([None, None]) is None
+    assert stacked([]) is None

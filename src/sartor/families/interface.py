@@ -168,6 +168,17 @@ class Writing:
 
 
 @dataclass(frozen=True, slots=True)
+class WritingTask:
+    """What one of many targets is generated from."""
+
+    requirement: Requirement
+    support: Sequence[Example] = ()
+    """Labelled rows."""
+    prompts: Sequence[str] = ()
+    """Inputs without answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class WritingControl:
     """Another way to answer, by the same base and from the same rows, without generated weights."""
 
@@ -205,6 +216,15 @@ class WritingFamily(Family):
             prompts: inputs without answers.
             progress: told of the sets.
         """
+
+    def generate_each(self, base: Any, tasks: Sequence[WritingTask]) -> Iterator[list[tuple[int, Weights]]]:
+        """Yield the targets of many tasks, batch by batch: a task's number and its weights, as of :meth:`generate`.
+
+        All come once, in whatever order is the fastest. A batch may round sums otherwise than a task alone.
+        """
+        for number, task in enumerate(tasks):
+            [weights] = self.generate(base, task.requirement, [task.support], task.prompts)
+            yield [(number, weights)]
 
     def cut_rows(self, base: Any, rows: Sequence[Example]) -> int:
         """Return how many labelled rows are longer than what is read of one."""
@@ -244,6 +264,27 @@ class WritingFamily(Family):
         Raises:
             BundleError: when the weights do not fit the base or are broken; the plain base never answers for them.
         """
+
+    def answer_mixed(
+        self,
+        base: Any,
+        asked: Sequence[tuple[Weights, str]],
+        writing: Writing,
+        *,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Return one answer for each pair of weights and input, in order, as :meth:`answer` gives it.
+
+        Rows that share weights are best given the same object. Draws follow the seed as in :meth:`answer`.
+
+        Raises:
+            BundleError: when weights do not fit the base or are broken.
+        """
+        answers: list[str] = []
+        for at, (weights, text) in enumerate(asked):
+            answers += self.answer(base, weights, [text], replace(writing, seed=writing.seed + at))
+            progress("answer", at + 1, len(asked))
+        return answers
 
     def stream(self, base: Any, weights: Weights, text: str, writing: Writing) -> Iterator[str]:
         """Yield the pieces of one answer as they are written; together they are what :meth:`answer` gives."""

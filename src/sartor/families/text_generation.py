@@ -11,7 +11,7 @@ Dimension key:   N: rows   G: sets of rows   r: rank   I, O: inputs and outputs 
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -24,9 +24,9 @@ from typing_extensions import override
 from sartor.data.named import named_answers
 from sartor.data.text import encodable
 from sartor.errors import AssetError, BundleError, TaskError
-from sartor.families.interface import FloatArray, Writing, WritingControl, WritingFamily
+from sartor.families.interface import FloatArray, Writing, WritingControl, WritingFamily, WritingTask
 from sartor.nn import generation, generator_file
-from sartor.nn.anchored import from_peft, join, to_peft
+from sartor.nn.anchored import from_peft, join, stacked, to_peft
 from sartor.nn.check_adapter import check_adapter
 from sartor.nn.condition import CONDITION_TOKENS, MOST_SUPPORT, SHOTS, Condition, Sentences, items
 from sartor.nn.decoder import Adapters, sites
@@ -47,6 +47,10 @@ SHOWN = 5
 MOST_SUPPORT_TOKENS = 6144
 """Of all labelled rows that go into a model, and of those of several models made at once: all are answered together,
 with a gradient, and that is what memory goes into."""
+_MADE_AT_ONCE = 32
+"""Models of many that are made in one batch, at most; a few megabytes each."""
+_MOST_TOKENS_AT_ONCE = 2048
+"""Of all labelled rows of such a batch: more is hardly faster, and what is done is stored less often."""
 _ANSWERS_AT_ONCE = 16
 _ANSWERERS: tuple[Answerer, ...] = ("generated", "anchor", "base")
 _DIAL, _ANSWERER, _ANCHOR_RANK = "dial", "answerer", "anchor.rank"
@@ -138,6 +142,13 @@ class TextGeneration(WritingFamily):
         return made
 
     @override
+    def generate_each(self, base: WritingBase, tasks: Sequence[WritingTask]) -> Iterator[list[tuple[int, Weights]]]:
+        told = [_condition(task.requirement, task.support, task.prompts) for task in tasks]
+        told = [spoken(within(base.model, condition)) for condition in told]
+        for part in _alike([[_tokens(base.model, row) for row in condition.support] for condition in told]):
+            yield list(zip(part, generated(base, [told[at] for at in part]), strict=True))
+
+    @override
     def settle(self, weights: Weights, answerer: Answerer, dial: float = 1.0) -> Weights:
         if not 0 <= dial <= MOST_DIAL:
             raise TaskError(
@@ -196,6 +207,36 @@ class TextGeneration(WritingFamily):
     ) -> list[str]:
         return self.written(base, self.adapter(base, weights), inputs, writing, progress=progress)
 
+    @override
+    def answer_mixed(
+        self,
+        base: WritingBase,
+        asked: Sequence[tuple[Weights, str]],
+        writing: Writing,
+        *,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Rows that want different adapters are written beside each other, each with its own."""
+        found: dict[int, Adapters | None] = {}
+
+        def beside(rows: Sequence[int]) -> Adapters | None:
+            wanted = {id(asked[row][0]): asked[row][0] for row in rows}
+            for key in found.keys() - wanted.keys():
+                del found[key]  # a thousand adapters would be gigabytes
+            for key, weights in wanted.items():
+                if key not in found:
+                    found[key] = self.adapter(base, weights)
+            if len(wanted) == 1:
+                return next(iter(found.values()))
+            return stacked([found[id(asked[row][0])] for row in rows])
+
+        # rows of one model come together, so that few adapters are at work at once
+        first: dict[int, int] = {}
+        for row, (weights, _) in enumerate(asked):
+            first.setdefault(id(weights), row)
+        order = sorted(range(len(asked)), key=lambda row: first[id(asked[row][0])])
+        return self._written(base, beside, [text for _, text in asked], order, writing, progress)
+
     def written(
         self,
         base: WritingBase,
@@ -206,18 +247,31 @@ class TextGeneration(WritingFamily):
         progress: Progress = silent,
     ) -> list[str]:
         """Return one answer for each input, with an adapter that is one already."""
+        return self._written(base, lambda rows: adapter, inputs, range(len(inputs)), writing, progress)
+
+    def _written(
+        self,
+        base: WritingBase,
+        adapters: Callable[[Sequence[int]], Adapters | None],
+        inputs: Sequence[str],
+        order: Sequence[int],
+        writing: Writing,
+        progress: Progress,
+    ) -> list[str]:
+        """Return one answer for each input; ``adapters(rows)`` are those of some rows, ``order`` that of the work."""
         answers = [""] * len(inputs)  # nothing was asked, so nothing is answered
-        asked = [at for at, text in enumerate(inputs) if text.strip()]
+        asked = [at for at in order if inputs[at].strip()]
+        draws = {at: place for place, at in enumerate(sorted(asked))}
         for start in range(0, len(asked), _ANSWERS_AT_ONCE):
             part = asked[start : start + _ANSWERS_AT_ONCE]
             said = generation.generate(
                 base.model.decoder,
                 [_prompt(base.model, inputs[at], writing) for at in part],
-                adapters=adapter,
+                adapters=adapters(part),
                 max_new_tokens=writing.max_new_tokens,
                 stop_ids=base.model.spec.stop_ids,
                 temperature=writing.temperature,
-                seed=writing.seed + start,
+                seed=[writing.seed + draws[at] for at in part],
             )
             for at, ids in zip(part, said, strict=True):
                 answers[at] = base.model.read(ids)
@@ -371,6 +425,25 @@ def _parts(model: LanguageModel, conditions: Sequence[Condition]) -> Iterator[li
             part, total = [], 0
         part.append(condition)
         total += size
+    if part:
+        yield part
+
+
+def _alike(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield which conditions are made together, rows of like length beside each other: they are filled up to one.
+
+    Args:
+        tokens: of each condition's rows.
+    """
+    part: list[int] = []
+    rows = 0
+    for at in sorted(range(len(tokens)), key=lambda at: max(tokens[at], default=0)):
+        more = rows + len(tokens[at])
+        if part and (len(part) == _MADE_AT_ONCE or more * max(tokens[at], default=0) > _MOST_TOKENS_AT_ONCE):
+            yield part
+            part, more = [], len(tokens[at])
+        part.append(at)
+        rows = more
     if part:
         yield part
 

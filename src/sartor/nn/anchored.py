@@ -9,7 +9,7 @@ Dimension key:   G: conditions   r: rank   I, O: inputs and outputs of a site
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,33 @@ def join(anchor: Adapters, generated: Adapters, dial: float) -> Adapters:
     for path, (a_GrI, b_GOr) in generated.items():
         a0, b0 = (part.expand(len(a_GrI), -1, -1) for part in anchor[path])
         found[path] = torch.cat([a0, a_GrI], dim=1), torch.cat([b0, dial * b_GOr], dim=2)
+    return found
+
+
+def stacked(adapters: Sequence[Adapters | None]) -> Adapters | None:
+    """Return the adapters of some rows as one batch, each row with its own; None is a row without one.
+
+    A row that has nothing at a site, or is of less rank than another, is filled up with zeros, which change nothing.
+
+    Args:
+        adapters: of each row, site -> A (1, r, I) and B (1, O, r).
+    """
+    ranks: dict[str, int] = {}
+    like: dict[str, tuple[Tensor, Tensor]] = {}
+    for one in adapters:
+        for path, pair in (one or {}).items():
+            ranks[path], like[path] = max(ranks.get(path, 0), pair[0].shape[1]), pair
+    if not like:
+        return None
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for path, (a_1rI, b_1Or) in like.items():
+        a_GrI = a_1rI.new_zeros(len(adapters), ranks[path], a_1rI.shape[2])
+        b_GOr = b_1Or.new_zeros(len(adapters), b_1Or.shape[1], ranks[path])
+        for row, one in enumerate(adapters):
+            if one is not None and path in one:
+                a, b = one[path]
+                a_GrI[row, : a.shape[1]], b_GOr[row, :, : b.shape[2]] = a[0], b[0]
+        found[path] = a_GrI, b_GOr
     return found
 
 

@@ -25,7 +25,7 @@ def generate(
     max_new_tokens: int,
     stop_ids: Collection[int],
     temperature: float = 0.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     on_tokens: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, without the one that stopped it.
@@ -37,7 +37,7 @@ def generate(
         max_new_tokens: where a row ends that does not stop.
         stop_ids: tokens that end a row.
         temperature: 0 takes the likeliest token; otherwise logits are divided by it and a token is drawn.
-        seed: row number n draws with ``seed + n``, so that rows beside it change nothing.
+        seed: row number n draws with ``seed + n``, or with the n-th of several, so that rows beside it change nothing.
         on_tokens: called after each step with the number of rows that got a token.
 
     Raises:
@@ -47,7 +47,8 @@ def generate(
     """
     answers: list[list[int]] = [[] for _ in prompts]
     _check(decoder, prompts, max_new_tokens, temperature)
-    steps = _each_step(decoder, prompts, adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
+    seeds = [seed + row for row in range(len(prompts))] if isinstance(seed, int) else seed
+    steps = _each_step(decoder, prompts, adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seeds)
     for rows, tokens in steps:
         for row, token in zip(rows, tokens, strict=True):
             answers[row].append(token)
@@ -68,7 +69,7 @@ def stream(
 ) -> Iterator[int]:
     """Yield the new tokens of one prompt as they come; arguments and errors as of :func:`generate`."""
     _check(decoder, [prompt], max_new_tokens, temperature)  # now, and not when the first token is asked for
-    steps = _each_step(decoder, [prompt], adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, seed)
+    steps = _each_step(decoder, [prompt], adapters or {}, max_new_tokens, frozenset(stop_ids), temperature, [seed])
     return (token for _, tokens in steps for token in tokens)
 
 
@@ -96,14 +97,14 @@ def _each_step(
     max_new_tokens: int,
     stop_ids: Collection[int],
     temperature: float,
-    seed: int,
+    seeds: Sequence[int],
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yield the numbers of the rows that go on and their new tokens, step by step."""
     if not prompts:
         return
     table = decoder.model.embed_tokens.weight
     rows = list(range(len(prompts)))
-    generators = [torch.Generator().manual_seed(seed + row) for row in rows]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     ids_BT, keep_BT = _padded_left(prompts)
     ids_BT, keep_BT = ids_BT.to(table.device), None if keep_BT is None else keep_BT.to(table.device)
     room = ids_BT.shape[1] + max_new_tokens - 1  # the last token is not read
