@@ -111,7 +111,7 @@ def make(
     else:
         draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)
     with clock("evaluate"):
-        model = _assemble(family, frozen, draft, understood.examples, rows, seed, progress)
+        model = assemble(family, frozen, draft, understood.examples, rows, seed, progress)
     model.report = replace(model.report, seconds=clock.seconds)
     home = Store(settings.current().home)
     entry = home.put(model.manifest, model.files(), slug(need.name)) if store else None
@@ -239,8 +239,7 @@ def write(
     family: WritingFamily, base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
 ) -> Draft:
     """Generate and prove a model that writes; who answers is settled by the proof."""
-    need, examples, prompts = understood
-    need = replace(need, notes=(*need.notes, *_cut_rows(family.cut_rows(base, examples))))
+    need, examples, prompts = read_with(family, base, understood)
     with clock("generate"):
         [weights] = family.generate(base, need, [examples], prompts, progress=progress)
     with clock("evaluate"):
@@ -253,6 +252,13 @@ def write(
         why = "There is no row to choose by, so this is what was best where descriptions alone were known."
         proved = written.with_answerer(proved, *family.settled(weights), why)
     return Draft(need, weights, lambda spent, notes: written.to_report(proved, cost=spent, notes=notes))
+
+
+def read_with(family: WritingFamily, base: Base, understood: Understood) -> Understood:
+    """Return what was understood, with a note of rows that are longer than what this base reads."""
+    need = understood.requirement
+    notes = (*need.notes, *_cut_rows(family.cut_rows(base, understood.examples)))
+    return understood._replace(requirement=replace(need, notes=notes))
 
 
 def _cut_rows(cut: int) -> Iterator[Note]:
@@ -343,7 +349,7 @@ def release(model: Model, entry: Entry | None) -> gate.Decision:
             return decision
 
 
-def _assemble(
+def assemble(
     family: Family,
     base: Base,
     draft: Draft,
@@ -351,8 +357,10 @@ def _assemble(
     rows: Rows | None,
     seed: int,
     progress: Progress,
+    *,
+    measured: bool = True,
 ) -> Model:
-    """Put together manifest and report, the cost of an answer measured on the way."""
+    """Put together manifest and report, the cost of an answer measured on the way, if it shall be."""
     need, weights = replace(draft.need, notes=_storable(draft.need.notes)), draft.weights
     found = draft.report(None, ())
     manifest = Manifest(
@@ -374,6 +382,8 @@ def _assemble(
         licence_lineage=_lineage(base.ref),
         sartor_version=version("sartor"),
     )
+    if not measured:
+        return of_manifest(manifest, draft.report(None, need.notes), weights, base)
     progress("measure", 0, 0)
     spent = measure(of_manifest(manifest, found, weights, base), [example.input for example in examples[:64]])
     return of_manifest(manifest, draft.report(spent, need.notes), weights, base)

@@ -167,14 +167,25 @@ class _Lines:
     def __init__(self) -> None:
         self.stage = ""
         self.next = 0.0
+        self.begun = (0.0, 0)
+        """When the stage was first told of, and how much was done then."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if stage != self.stage:
-            self.stage, self.next = stage, now + _SILENT_S
+            self.stage, self.next, self.begun = stage, now + _SILENT_S, (now, done)
         elif now >= self.next:
             self.next = now + _EVERY_S
-            say_error(f"{stage}: {done:,} of {total:,}" if total else f"{stage}: {done:,}")
+            say_error(
+                f"{stage}: {done:,} of {total:,}{self._left(now, done, total)}" if total else f"{stage}: {done:,}"
+            )
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        start, before = self.begun
+        if done <= before or done >= total:
+            return ""
+        left = (now - start) / (done - before) * (total - done)
+        return f", about {left:.0f} s left" if left < 100 else f", about {left / 60:.0f} min left"
 
 
 @contextmanager

@@ -18,7 +18,9 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", required=False)
+@click.option("--many", type=click.Path(path_type=Path), metavar="FILE", help="A task a line, JSON; none is proved.")
+@click.option("--skip-bad", is_flag=True, help="With --many: leave lines out that cannot be used.")
 @click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
 @click.option(
     *("--unlabelled", "--prompts", "unlabelled"),
@@ -34,7 +36,9 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 @console.column_options
 @console.common
 def generate(
-    task: str,
+    task: str | None,
+    many: Path | None,
+    skip_bad: bool,
     examples: str | None,
     unlabelled: str | None,
     out: Path | None,
@@ -46,8 +50,18 @@ def generate(
 ) -> None:
     """Generate a model for TASK: a task file (task.yaml), or a description in quotes.
 
-    Proves it beside honest baselines, stores it, and says what it is worth.
+    Proves it beside honest baselines, stores it, and says what it is worth. With --many FILE there is no TASK:
+    as many models as FILE has lines are made, fast and not proved.
     """
+    if many is not None:
+        _only_many(task, examples, unlabelled, *overrides.values(), merge_labels)
+        from sartor.cli import many as bulk
+
+        bulk.many(many, out=out, base=base, seed=seed, skip_bad=skip_bad, as_json=as_json)
+        return
+    if task is None or skip_bad:
+        missing = "Missing argument 'TASK'." if task is None else "--skip-bad goes with --many."
+        raise click.UsageError(missing, click.get_current_context())
     wanted = read_task(task, **overrides)
     from sartor import pipeline, settings
     from sartor.registry.store import Store
@@ -74,6 +88,14 @@ def generate(
         print_made(made, out)
     if not made.decision.passed:
         raise GateRefused(" ".join(made.decision.reasons) + " The model is kept, but no alias points at it.")
+
+
+def _only_many(*given: object) -> None:
+    if any(given):
+        raise TaskError(
+            "With --many every line of the file says what it is: its name, description, kind, examples and prompts. "
+            "Give no TASK beside it, and of the options only --out, --base, --skip-bad, --seed and --json."
+        )
 
 
 def read_task(

@@ -448,6 +448,15 @@ def _unmeasured(n_rows: int, seed: int, notes: Sequence[Note]) -> WrittenProof:
     )
 
 
+def in_bulk(n_rows: int, answerer: Answerer, dial: float, seed: int) -> WrittenProof:
+    """Return the proof of a model that was made among many: nothing was measured, and it says so."""
+    reason = "it was made in bulk, where nothing is measured; 'sartor evaluate' with rows it has not seen proves it"
+    whose = "What was generated answers" if answerer == "generated" else f"{_NAMES[answerer]} answers"
+    why = f"{whose}; made in bulk, it was not held against the other ways."
+    protocol = Protocol("none", folds=0, rows=0, seed=seed, text=f"Made in bulk from {_count(n_rows)}, not measured.")
+    return WrittenProof(False, (reason,), protocol, Written(answerer, why, dial), why_not((reason,)))
+
+
 def _too_few(texts: Sequence[str]) -> tuple[str, ...]:
     """Return why rows of these texts prove nothing: copies of one text are one row."""
     n, distinct = len(texts), len(set(split.group_by_text(texts).tolist()))
