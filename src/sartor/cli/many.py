@@ -86,6 +86,7 @@ def _print(kept: Sequence["Kept"], bad: Sequence["BadLine"], seconds: dict[str, 
     console.next_step(
         f'sartor predict {first} "a text of yours"',
         f"sartor evaluate {first} --data test.csv --html report.html",
+        "sartor predict --input rows.csv --model-column model --output answers.csv",
     )
 
 

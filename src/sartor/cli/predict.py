@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from sartor.cli import console
+from sartor.cli import console, mixed
 from sartor.errors import UserError
 from sartor.types import Columns, Progress
 
@@ -22,11 +22,12 @@ _SHOWN = 3
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @click.argument("texts", nargs=-1)
 @click.option("--input", "source", type=click.Path(path_type=Path), metavar="FILE", help="Rows to answer for.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Answers: .jsonl or .csv.")
 @click.option("--text-column", metavar="NAME", help="Column that holds the text.")
+@click.option("--model-column", metavar="NAME", help="Column that names each row's model; MODEL where it is empty.")
 @click.option("--max-new-tokens", type=click.IntRange(1, 2048), metavar="N", help="Where a written answer ends (64).")
 @click.option("--temperature", type=click.FloatRange(0, 10), metavar="T", help="Of a written answer; 0 is the surest.")
 @click.option(
@@ -34,11 +35,12 @@ _SHOWN = 3
 )
 @console.common
 def predict(
-    model: str,
+    model: str | None,
     texts: tuple[str, ...],
     source: Path | None,
     output: Path | None,
     text_column: str | None,
+    model_column: str | None,
     max_new_tokens: int | None,
     temperature: float | None,
     dial: float | None,
@@ -46,9 +48,20 @@ def predict(
     as_json: bool,
 ) -> None:
     """Answer TEXTS, or every row of a file, with MODEL (an id, a name, name@champion, name@v2, or a folder)."""
+    if model is None and model_column is None:
+        raise click.UsageError("Missing argument 'MODEL'.", click.get_current_context())
+    if model_column is not None and source is None:
+        raise UserError("--model-column is a column of a file: name that by --input.")
     if bool(texts) == (source is not None):
         raise UserError("Give texts to answer, or a file by --input, not both and not neither.")
     _check_suffix(output)
+    if model_column is not None and source is not None:
+        writing = (max_new_tokens, temperature or 0.0, seed)
+        kind, pairs = mixed.read(source, text_column, model_column, model, dial, *writing)
+        head = {"models": {name: one.id for name, one in kind.model.manifests.items()}}
+        _give(kind, _answers(kind, pairs), head, output, as_json=as_json, to_file=True)
+        return
+    assert model is not None
     inputs = list(texts) if source is None else _read(source, text_column)
     from sartor.families.interface import Writing
     from sartor.model import Classifier, Writer, load
@@ -72,21 +85,35 @@ def predict(
         assert isinstance(loaded, Classifier), loaded
         kind = _Labelled(loaded)
     rows = _answers(kind, inputs)
+    _give(kind, rows, {"model": loaded.id}, output, as_json=as_json, to_file=source is not None, alone=len(texts) == 1)
+
+
+def _give(
+    kind: "_Kind",
+    rows: Iterable[dict[str, Any]],
+    head: Mapping[str, Any],
+    output: Path | None,
+    *,
+    as_json: bool,
+    to_file: bool,
+    alone: bool = False,
+) -> None:
+    """Write or print answers; ``head`` begins what ``--json`` prints, ``to_file`` asks for JSON Lines."""
     if output is not None:
         with console.writing(output) as file:
             counts = _write_csv(file, kind, rows) if output.suffix.lower() == ".csv" else _write_jsonl(file, rows)
         if as_json:
-            console.print_json({"model": loaded.id, "output": str(output), **kind.counted(*counts)})
+            console.print_json({**head, "output": str(output), **kind.counted(*counts)})
         else:
             console.say(kind.told(*counts, output))
     elif as_json:
-        console.print_json({"model": loaded.id, "answers": list(rows)})
-    elif source is not None:
+        console.print_json({**head, "answers": list(rows)})
+    elif to_file:
         for row in rows:
             console.say(json.dumps(row, ensure_ascii=False))
     else:
         for row in rows:
-            kind.show(row, alone=len(texts) == 1)
+            kind.show(row, alone=alone)
 
 
 def _read(source: Path, text_column: str | None) -> Sequence[str]:
@@ -179,7 +206,10 @@ def _stream(writer: "Writer", text: str, writing: "Writing") -> None:
     console.say()
 
 
-def _answers(kind: _Labelled | _Written, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
+_Kind: TypeAlias = "_Labelled | _Written | mixed.Mixed"
+
+
+def _answers(kind: "_Kind", inputs: Sequence[Any]) -> Iterator[dict[str, Any]]:
     with console.progress() as progress:
         for start in range(0, len(inputs), _CHUNK):
             part = inputs[start : start + _CHUNK]
@@ -194,7 +224,7 @@ def _write_jsonl(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int,
     return answered, abstained
 
 
-def _write_csv(file: IO[str], kind: _Labelled | _Written, rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+def _write_csv(file: IO[str], kind: "_Kind", rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     file.write("\ufeff")  # Excel reads UTF-8 only with a byte order mark
     writer = csv.DictWriter(file, kind.fields)
     writer.writeheader()
