@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,12 +17,24 @@ from safetensors.torch import save as save_tensors
 from typing_extensions import override
 
 from sartor import families, settings
+from sartor.data import records
 from sartor.errors import BundleError, DataError
-from sartor.families.interface import Base, Family, LabelFamily, Prediction, Writing, WritingFamily
+from sartor.families.interface import (
+    Base,
+    Estimate,
+    Family,
+    LabelFamily,
+    NumberFamily,
+    Prediction,
+    Writing,
+    WritingFamily,
+)
 from sartor.registry import bundle, store
 from sartor.registry.card import model_card
 from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_json, silent, to_json
 
+Inputs: TypeAlias = Sequence[str] | Sequence[Mapping[str, Any]] | records.Frame
+"""Texts; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
 WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
 
 
@@ -80,9 +92,21 @@ class Model:
             )
         return base
 
-    def predict(self, inputs: Sequence[str]) -> Any:
-        """Return one answer for each input, in order: a label, or a text."""
+    def predict(self, inputs: Inputs) -> Any:
+        """Return one answer for each input, in order: a label, a value, or a text."""
         raise NotImplementedError
+
+    def several(self, inputs: Inputs) -> list[str]:
+        """Return inputs as the family reads them.
+
+        Raises:
+            DataError: when they are one input, not several.
+        """
+        if self.family.reads == "tables":
+            return records.inputs_of(inputs)
+        if isinstance(inputs, str):  # a str is a sequence of str, and would be answered letter by letter
+            raise DataError("Give a list of texts, not one text: model.predict([text]).")
+        return [str(text) for text in inputs]
 
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files but for the manifest: weights, report and model card."""
@@ -107,7 +131,7 @@ class Model:
 
 
 class Classifier(Model):
-    """A model that puts texts under labels."""
+    """A model that puts texts under labels, or rows of a table under classes."""
 
     @functools.cached_property
     @override
@@ -119,7 +143,7 @@ class Classifier(Model):
         """Return the labels, in the order of the columns of :meth:`predict_proba`."""
         return np.array([label.name for label in self.requirement.labels], dtype=np.str_)
 
-    def answer(self, inputs: Sequence[str], *, progress: Progress = silent) -> list[Answer]:
+    def answer(self, inputs: Inputs, *, progress: Progress = silent) -> list[Answer]:
         """Return one answer for each input, in order."""
         prediction = self.prediction(inputs, progress=progress)
         names = [label.name for label in self.requirement.labels]
@@ -132,26 +156,57 @@ class Classifier(Model):
             for row, at, none in zip(rows, best, abstain, strict=True)
         ]
 
-    def prediction(self, inputs: Sequence[str], *, progress: Progress = silent) -> Prediction:
+    def prediction(self, inputs: Inputs, *, progress: Progress = silent) -> Prediction:
         """Return the arrays behind :meth:`answer`."""
-        features = self.family.encode(self.base, self.requirement, list(inputs), progress=progress)
+        inputs = self.several(inputs)
+        features = self.family.encode(self.base, self.requirement, inputs, progress=progress)
         prediction = self.family.predict(self.requirement, self.weights, features)
         # nothing was asked, so nothing is known; the best guess still stands in the row
         blank = np.array([not text.strip() for text in inputs], dtype=np.bool_)
         return replace(prediction, abstain=prediction.abstain | blank)
 
     @override
-    def predict(self, inputs: Sequence[str]) -> NDArray[np.str_]:
+    def predict(self, inputs: Inputs) -> NDArray[np.str_]:
         """Return (N,) the best label of each input."""
-        return self.classes_[self.prediction(_several(inputs)).best]
+        return self.classes_[self.prediction(inputs).best]
 
-    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+    def predict_proba(self, inputs: Inputs) -> NDArray[np.float64]:
         """Return (N, C) calibrated probabilities, columns as in ``classes_``."""
-        return self.prediction(_several(inputs)).probabilities
+        return self.prediction(inputs).probabilities
 
-    def score(self, inputs: Sequence[str], labels: Iterable[str]) -> float:
+    def score(self, inputs: Inputs, labels: Iterable[str]) -> float:
         """Return the share of ``inputs`` whose best label is the right one."""
         return float(np.mean(np.equal(self.predict(inputs), np.array(list(labels), dtype=np.str_))))
+
+
+class Regressor(Model):
+    """A model that foretells a value for each row of a table."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> NumberFamily[Any]:
+        return families.load_number(self.manifest.family)
+
+    def estimate(self, inputs: Inputs, *, progress: Progress = silent) -> Estimate:
+        """Return values and intervals for inputs, in order."""
+        features = self.family.encode(self.base, self.requirement, self.several(inputs), progress=progress)
+        return self.family.predict(self.requirement, self.weights, features)
+
+    @override
+    def predict(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N,) the value of each input, in the target's unit."""
+        return self.estimate(inputs).values
+
+    def predict_interval(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N, 2) between which the right value lies in nine of ten rows."""
+        found = self.estimate(inputs)
+        return np.stack([found.low, found.high], axis=1)
+
+    def score(self, inputs: Inputs, values: Iterable[float]) -> float:
+        """Return the share of the values' variance that is told (R2)."""
+        right = np.array(list(values), dtype=np.float64)
+        total = ((right - right.mean()) ** 2).sum()
+        return float(1 - ((self.predict(inputs) - right) ** 2).sum() / total)
 
 
 class Writer(Model):
@@ -174,20 +229,18 @@ class Writer(Model):
         return Writer(self.manifest, self.report, weights, self._given_base)
 
     @override
-    def predict(
-        self, inputs: Sequence[str], writing: Writing | None = None, *, progress: Progress = silent
-    ) -> list[str]:
+    def predict(self, inputs: Inputs, writing: Writing | None = None, *, progress: Progress = silent) -> list[str]:
         """Return one text for each input, in order.
 
         Raises:
             BundleError: when the weights do not fit the base; the plain base never answers for them.
         """
         writing = writing or Writing()
-        return self.family.answer(self.base, self.weights, _several(inputs), writing, progress=progress)
+        return self.family.answer(self.base, self.weights, self.several(inputs), writing, progress=progress)
 
-    def cut(self, inputs: Sequence[str], writing: Writing | None = None) -> int:
+    def cut(self, inputs: Inputs, writing: Writing | None = None) -> int:
         """Return how many of the inputs are too long to be read to their end."""
-        return self.family.cut_inputs(self.base, _several(inputs), writing or Writing())
+        return self.family.cut_inputs(self.base, self.several(inputs), writing or Writing())
 
     def stream(self, text: str, writing: Writing | None = None) -> Iterator[str]:
         """Yield the pieces of one answer as they are written."""
@@ -196,8 +249,13 @@ class Writer(Model):
 
 def of_manifest(manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> Model:
     """Return the model of a manifest's family."""
-    kind = Writer if isinstance(families.load(manifest.family), WritingFamily) else Classifier
-    return kind(manifest, report, weights, base)
+    match families.load(manifest.family):
+        case WritingFamily():
+            return Writer(manifest, report, weights, base)
+        case NumberFamily():
+            return Regressor(manifest, report, weights, base)
+        case _:
+            return Classifier(manifest, report, weights, base)
 
 
 def load(ref: str | Path) -> Model:
@@ -214,9 +272,3 @@ def load(ref: str | Path) -> Model:
     except (KeyError, msgspec.MsgspecError) as error:
         raise BundleError(f"The bundle in {str(folder)!r} has no readable {REPORT} ({error}).") from error
     return of_manifest(manifest, report, load_tensors(files[WEIGHTS]))
-
-
-def _several(inputs: Sequence[str]) -> list[str]:
-    if isinstance(inputs, str):  # a str is a sequence of str, and would be answered letter by letter
-        raise DataError("Give a list of texts, not one text: model.predict([text]).")
-    return list(inputs)

@@ -19,13 +19,14 @@ import numpy as np
 from sartor import families, settings
 from sartor.assets import catalogue
 from sartor.data import load as loading
-from sartor.data import split
+from sartor.data import records, split
 from sartor.errors import DataError, StorageError
-from sartor.evaluate import cost, gate, proof, testfile, written
-from sartor.families.interface import Base, Condition, Family, LabelFamily, Writing, WritingFamily
-from sartor.model import Classifier, Model, Writer, of_manifest
+from sartor.evaluate import cost, gate, numbers, proof, testfile, written
+from sartor.families.interface import Base, Condition, Family, LabelFamily, NoBase, NumberFamily, Writing, WritingFamily
+from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
+from sartor.requirement import tables
 from sartor.requirement.heuristic import Understood, understand
 from sartor.types import (
     BUNDLE_FORMAT,
@@ -45,8 +46,9 @@ from sartor.types import (
     silent,
 )
 
-RowsLike = Rows | str | Path | Iterable[Example | tuple[str, str] | Mapping[str, str]] | None
-"""A file, or pairs of text and label, or dicts with the keys text/label or input/output."""
+RowsLike = Rows | str | Path | records.Frame | Iterable[Example | tuple[str, str] | Mapping[str, Any]] | None
+"""A file, a table, or pairs of text and label, or dicts with the keys text/label or input/output (or a table's columns,
+where the task has a target)."""
 
 
 _COST_SECONDS = 0.7
@@ -108,6 +110,8 @@ def make(
         frozen = family.base(need, progress=progress)
     if isinstance(family, WritingFamily):
         draft = write(family, frozen, understood, clock, seed, progress)
+    elif need.family == tables.VALUES:
+        draft = foretell(families.load_number(family.name), frozen, understood, clock, seed, progress)
     else:
         draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)
     with clock("evaluate"):
@@ -149,10 +153,10 @@ def assess(
         DataError: when the file cannot be used.
         BundleError: when the base is not the one that the model was made on.
     """
-    rows = loading.read_rows(data, columns or Columns(), need_labels=True, progress=progress)
+    rows = _known_rows(model, data, columns or Columns(), progress)
     made_from = None
     if examples is not None:
-        made_from = loading.read_rows(examples, columns or Columns(), need_labels=True, progress=progress)
+        made_from = _known_rows(model, examples, columns or Columns(), progress)
         if made_from.sha256 != model.manifest.data.sha256:
             raise DataError(
                 f"{examples.name} is not what this model was made from: its rows have the hash "
@@ -172,6 +176,8 @@ def assess(
             seed=seed,
             progress=progress,
         )
+    elif isinstance(model, Regressor):
+        report = _assess_numbers(model, rows, made_from, seed, progress)
     else:
         report = _assess(model, rows, made_from, seed, progress)
     progress("measure", 0, 0)
@@ -190,6 +196,29 @@ def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progres
         seed=seed,
         progress=progress,
     )
+
+
+def _assess_numbers(model: Regressor, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+    target = model.requirement.target
+    return numbers.score_number_file(
+        model.family,
+        model.base,
+        model.requirement,
+        model.weights,
+        rows,
+        tables.values_of(rows.examples, target)[0],
+        made_from=(made_from, tables.values_of(made_from.examples, target)[0]) if made_from else None,
+        trained_on=model.manifest.data.sha256,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _known_rows(model: Model, path: Path, columns: Columns, progress: Progress) -> Rows:
+    """Return the rows of a file with what each should have been answered."""
+    if model.family.reads == "tables":
+        return records.read_records(path, columns.output or model.requirement.target, progress=progress)
+    return loading.read_rows(path, columns, need_labels=True, progress=progress)
 
 
 class Clock:
@@ -233,6 +262,22 @@ def label(
     with clock("evaluate"):
         proved = proof.prove(family, need, condition, _groups(understood), seed=seed, progress=progress)
     return Draft(need, weights, lambda spent, notes: proof.to_report(proved, cost=spent, notes=notes))
+
+
+def foretell(
+    family: NumberFamily[Any], base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
+) -> Draft:
+    """Generate and prove a model that foretells values."""
+    need = understood.requirement
+    values, _ = tables.values_of(understood.examples, need.target)
+    with clock("encode"):
+        support = family.encode(base, need, [example.input for example in understood.examples], progress=progress)
+    progress("generate", 0, 0)
+    with clock("generate"):
+        weights = family.generate(need, support, values, seed=seed)
+    with clock("evaluate"):
+        proved = numbers.prove_numbers(family, need, support, values, _groups(understood), seed=seed, progress=progress)
+    return Draft(need, weights, lambda spent, notes: numbers.to_report(proved, cost=spent, notes=notes))
 
 
 def write(
@@ -283,8 +328,15 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     source = task.examples if examples is None else examples
     if source is None or isinstance(source, Rows):
         return source
+    tabular = task.target is not None or task.kind in tables.KINDS
+    if records.is_frame(source):
+        return records.of_rows(source, task.target)
     if isinstance(source, str | Path):
+        if tabular or records.looks_like_a_table(Path(source), task.columns):
+            return records.read_records(Path(source), task.target, progress=progress)
         return loading.read_rows(Path(source), task.columns, need_labels=True, progress=progress)
+    if tabular:
+        return records.of_rows(records.frame_of_rows(source), task.target)
     found = tuple(_example(row) for row in source)
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
 
@@ -394,7 +446,13 @@ def measure(model: Model, texts: Sequence[str]) -> Cost:
     size = sum(len(data) for data in model.files().values())
     sample = list(texts) or [label.name for label in model.requirement.labels] or [model.requirement.description]
     # as a user gets them: labels with all that is told of them
-    answer = model.answer if isinstance(model, Classifier) else model.predict
+    answer = (
+        model.answer
+        if isinstance(model, Classifier)
+        else model.estimate
+        if isinstance(model, Regressor)
+        else model.predict
+    )
     return cost.measure_cost(answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
 
 
@@ -409,10 +467,14 @@ def _scores(report: Report) -> dict[str, float]:
     if report.written is not None and report.written.scores is not None:
         found = report.written.scores
         return {"exact_match": found.exact_match.value, "token_f1": found.token_f1.value}
+    if report.numbers is not None:
+        return {"r2": report.numbers.scores.r2.value, "mae": report.numbers.scores.mae}
     return {}
 
 
 def _lineage(base: BaseRef) -> tuple[str, ...]:
+    if base.name == NoBase().ref.name:
+        return ()
     spec = catalogue.catalogue().get(base.name) or catalogue.language_models().get(base.name)
     return spec.licence_lineage if spec else (f"{base.name}: {base.licence}",)
 

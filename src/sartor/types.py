@@ -77,6 +77,8 @@ class Task:
     """Path of the labelled rows."""
     unlabelled: str | None = None
     """Path of rows without labels."""
+    target: str | None = None
+    """The column to foretell: makes the rows a table, all other columns are told from. Rows of text have none."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -134,6 +136,8 @@ class Rows:
     sha256: str = ""
     source: str = ""
     """The file's name, or "" for rows given in Python."""
+    target: str = ""
+    """Name of the column that the outputs stood in, where rows are those of a table (:mod:`sartor.data.records`)."""
 
 
 # --- what we understood ------------------------------------------------------------------------------------
@@ -163,6 +167,12 @@ class Requirement:
     """Longer inputs are cut here."""
     limits: Limits = field(default_factory=Limits)
     notes: tuple[Note, ...] = ()
+    columns: tuple[Column, ...] = ()
+    """Of a table, but for its target."""
+    target: str = ""
+    """Name of the column that is foretold."""
+    unit: str = ""
+    """Of a number that is foretold, as the rows write it."""
 
 
 # --- what was proved ---------------------------------------------------------------------------------------
@@ -348,6 +358,48 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberScores:
+    """Quality of ``n`` foretold values of rows that the scored model had not seen."""
+
+    n: int
+    r2: Metric
+    """Share of the values' variance that is told; below 0 for worse than their mean."""
+    rmse: float
+    """Root of the mean squared error, in the target's unit."""
+    mae: float
+    """Mean absolute error, in the target's unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberBaseline:
+    """Another way to foretell the same rows: what it is, how it scored, how the model compares."""
+
+    name: str
+    title: str
+    scores: NumberScores
+    difference: Metric
+    """R2 of the model minus that of the baseline."""
+    p_value: float
+    """Two-sided, by swapping the two ways' squared errors of a row at random."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What was found of a model that foretells values."""
+
+    scores: NumberScores
+    baselines: tuple[NumberBaseline, ...] = ()
+    nominal: float = 0.9
+    """How often an interval shall hold the right value."""
+    covered: Metric | None = None
+    """How often it did."""
+    width: float = 0.0
+    """Mean width of an interval, in the target's unit."""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The proof of one model. ``schema`` is its version; later commands read it."""
 
@@ -367,6 +419,8 @@ class Report:
     notes: tuple[Note, ...] = ()
     written: Written | None = None
     """Of a model that writes; ``scores`` and what follows it are of one that labels."""
+    numbers: Numbers | None = None
+    """Of a model that foretells values."""
 
 
 # --- what is stored ----------------------------------------------------------------------------------------

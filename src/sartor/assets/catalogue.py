@@ -87,8 +87,13 @@ class GeneratorSpec:
     file: str
     """In this package's folder ``generators``."""
     sha256: str
-    reader: str
-    """Base whose sentence embeddings its conditions are read by."""
+    reader: str = ""
+    """Base whose sentence embeddings its conditions are read by; "" for one that reads no text."""
+
+    @property
+    def stem(self) -> str:
+        """Return its name, without what tells the format."""
+        return self.file.removesuffix(".safetensors")
 
     @property
     def path(self) -> Path:
@@ -389,6 +394,11 @@ _SMOLLM2 = LanguageModelSpec(
 )
 
 _LANGUAGE_MODELS: Mapping[str, LanguageModelSpec] = MappingProxyType({base.name: base for base in (_SMOLLM2,)})
+
+TABLE_GENERATOR = GeneratorSpec(
+    "tables-1.safetensors", "7a61f8c7eb4f968294204ac973128885103e8f23ce68b257cc2e099a36568bb7"
+)
+"""What makes models of tables; it stands on no base."""
 
 
 def catalogue() -> Mapping[str, BaseSpec]:

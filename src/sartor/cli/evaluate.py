@@ -87,7 +87,9 @@ def print_report(report: Report) -> None:
         )
     if report.written is not None and report.written.scores is not None:
         console.print_table(render.WRITTEN_COLUMNS, render.written_rows(report))
-    for line in render.written_lines(report) if report.written else render.promise_lines(report):
+    if report.numbers is not None:
+        console.print_table(render.NUMBER_COLUMNS, render.number_rows(report))
+    for line in _lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
         console.say(
@@ -95,6 +97,14 @@ def print_report(report: Report) -> None:
             f"{cost.texts_per_second:,.0f} texts/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
             f"{cost.peak_memory_mb:,.0f} MB; on {cost.machine}."
         )
+
+
+def _lines(report: Report) -> list[str]:
+    from sartor.evaluate import render
+
+    if report.written is not None:
+        return render.written_lines(report)
+    return render.number_lines(report) if report.numbers is not None else render.promise_lines(report)
 
 
 _MOST_CLASSES = 20

@@ -27,6 +27,7 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
     metavar="FILE",
     help="Rows without answers; read where there is no labelled row.",
 )
+@click.option("--target", metavar="COLUMN", help="The rows are a table: foretell this column from the others.")
 @click.option("--kind", metavar="FAMILY", help="As text-generation; default from the description and the rows.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the model there.")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
@@ -106,6 +107,7 @@ def read_task(
     language: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    target: str | None = None,
 ) -> Task:
     """Return the task in a file, or one with ``task`` as its description, the overrides applied."""
     path = Path(task) if len(task) < 4096 and "\n" not in task else None
@@ -134,6 +136,7 @@ def read_task(
         kind=kind or found.kind,
         language=language or found.language,
         columns=columns,
+        target=target or found.target,
     )
 
 
@@ -173,7 +176,7 @@ def print_made(made: "Made", out: Path | None) -> None:
         beside = "" if made.decision.alias == "champion" else f" {entry.name}@champion stays what it was."
         console.say(f"It is {entry.name}@{made.decision.alias} now.{beside}")
     console.next_step(
-        f'sartor predict {entry.name} "a text of yours"',
+        *([] if made.model.requirement.columns else [f'sartor predict {entry.name} "a text of yours"']),
         f"sartor predict {entry.name} --input new.csv --output answers.csv",
         f"sartor evaluate {entry.name} --data test.csv --html report.html",
     )
@@ -186,4 +189,5 @@ def print_report(made: "Made") -> None:
     show(made.model.report)
     manifest, seconds = made.model.manifest, made.seconds
     parts = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items())
-    console.say(f"{manifest.n_parameters:,} parameters ({manifest.head} on {manifest.base.name}); {parts}.")
+    on = f" on {manifest.base.name}" if manifest.base.sha256 else ""
+    console.say(f"{manifest.n_parameters:,} parameters ({manifest.head}{on}); {parts}.")

@@ -17,6 +17,11 @@ _ADVICE_WRITING = (
     "rows say nearly all, the description little."
 )
 
+_ADVICE_TABLE = (
+    "Leave out columns that will not be known when you ask, whatever they tell: a model that has read the outcome "
+    "proves itself and is of no use."
+)
+
 
 @click.command()
 @click.argument("description")
@@ -28,6 +33,7 @@ _ADVICE_WRITING = (
 )
 @click.option("--out", type=click.Path(path_type=Path), default="task.yaml", show_default=True, metavar="FILE")
 @click.option("--name", metavar="NAME", help="Name in the store; default from the description.")
+@click.option("--target", metavar="COLUMN", help="The rows are a table: foretell this column from the others.")
 @click.option("--kind", metavar="FAMILY", help="As text-generation; default from the description and the rows.")
 @click.option("--language", metavar="CODE", help="As en or ja; default detected.")
 @click.option("--force", is_flag=True, help="Replace the task file if there is one.")
@@ -60,8 +66,9 @@ def init(
         task,
         name=need.name,
         kind=need.family,
-        labels={label.name: label.description for label in need.labels},
-        language=need.language,
+        labels={} if need.columns else {label.name: label.description for label in need.labels},
+        language=need.language or None,
+        target=need.target or None,
         examples=os.path.abspath(examples) if examples else task.examples,
         unlabelled=os.path.abspath(unlabelled) if unlabelled else task.unlabelled,
     )
@@ -71,5 +78,6 @@ def init(
         return
     console.print_notes(need.notes)
     console.say()
-    console.say(f"Written to {out}. {_ADVICE if need.labels else _ADVICE_WRITING}")
+    advice = _ADVICE_TABLE if need.columns else _ADVICE if need.labels else _ADVICE_WRITING
+    console.say(f"Written to {out}. {advice}")
     console.next_step(f"sartor generate {out}")

@@ -3,22 +3,22 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from sartor.cli import console, mixed
+from sartor.cli import answered, console, mixed
+from sartor.cli.answered import Answered
 from sartor.errors import UserError
-from sartor.types import Columns, Progress
+from sartor.types import Columns
 
 if TYPE_CHECKING:
     from sartor.families.interface import Writing
-    from sartor.model import Answer, Classifier, Writer
+    from sartor.model import Model, Writer
 
 _CHUNK = 5000
-_SHOWN = 3
 
 
 @click.command()
@@ -62,34 +62,29 @@ def predict(
         _give(kind, _answers(kind, pairs), head, output, as_json=as_json, to_file=True)
         return
     assert model is not None
-    inputs = list(texts) if source is None else _read(source, text_column)
     from sartor.families.interface import Writing
-    from sartor.model import Classifier, Writer, load
+    from sartor.model import Writer, load
 
     loaded = load(model)
+    inputs = _inputs(loaded, texts, source, text_column)
     asked = {"--max-new-tokens": max_new_tokens, "--temperature": temperature, "--dial": dial}
     given = [flag for flag, value in asked.items() if value is not None]
+    if given and not isinstance(loaded, Writer):
+        raise UserError(f"{given[0]} is for models that write; {loaded.manifest.name} does not.")
+    writing = Writing(max_new_tokens or Writing().max_new_tokens, temperature or 0.0, seed)
     if isinstance(loaded, Writer):
-        writer = loaded if dial is None else loaded.dialled(dial)
-        writing = Writing(max_new_tokens or Writing().max_new_tokens, temperature or 0.0, seed)
-        if cut := writer.cut(inputs, writing):
-            text_is = "1 text is" if cut == 1 else f"{cut:,} texts are"
-            console.say_error(f"! {text_is} longer than what this base reads, and cut there.")
+        loaded = loaded if dial is None else loaded.dialled(dial)
+        _tell_cut(loaded.cut(inputs, writing))
         if len(texts) == 1 and output is None and not as_json:
-            _stream(writer, texts[0], writing)
+            _stream(loaded, texts[0], writing)
             return
-        kind = _Written(writer, writing)
-    elif given:
-        raise UserError(f"{given[0]} is for models that write; {loaded.manifest.name} puts texts under labels.")
-    else:
-        assert isinstance(loaded, Classifier), loaded
-        kind = _Labelled(loaded)
+    kind = answered.of_model(loaded, writing)
     rows = _answers(kind, inputs)
     _give(kind, rows, {"model": loaded.id}, output, as_json=as_json, to_file=source is not None, alone=len(texts) == 1)
 
 
 def _give(
-    kind: "_Kind",
+    kind: Answered,
     rows: Iterable[dict[str, Any]],
     head: Mapping[str, Any],
     output: Path | None,
@@ -116,14 +111,45 @@ def _give(
             kind.show(row, alone=alone)
 
 
-def _read(source: Path, text_column: str | None) -> Sequence[str]:
-    from sartor.data.load import read_inputs
+def _tell_cut(cut: int) -> None:
+    if cut:
+        text_is = "1 text is" if cut == 1 else f"{cut:,} texts are"
+        console.say_error(f"! {text_is} longer than what this base reads, and cut there.")
 
-    read = read_inputs(source, Columns(input=text_column))
-    for note in read.notes:
+
+def _inputs(model: "Model", texts: Sequence[str], source: Path | None, text_column: str | None) -> Sequence[str]:
+    """Return what is to be answered, and tell on stderr what a user must know of it."""
+    if source is None:
+        return [_row(text) for text in texts] if model.family.reads == "tables" else list(texts)
+    if model.family.reads == "tables":
+        from sartor.data import columns, records
+
+        table = records.read_table(source)
+        inputs = [row.input for row in records.of_cells(table.header, table.rows, None)]
+        _, notes = columns.parse(records.frame_of(inputs), model.requirement.columns)
+        notes = (*table.notes, *notes)
+    else:
+        from sartor.data.load import read_inputs
+
+        read = read_inputs(source, Columns(input=text_column))
+        inputs, notes = read.texts, read.notes
+    for note in notes:
         if note.level == "warning":
             console.say_error(f"! {note.text}")
-    return read.texts
+    return inputs
+
+
+def _row(text: str) -> str:
+    """Return a row of a table as JSON; ``age=31 city=Kyoto`` is one as well."""
+    if text.lstrip().startswith("{"):
+        return text
+    cells = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    if not cells:
+        raise UserError(
+            f"A row of a table is given as name=value,name=value or as a JSON object; got {text[:60]!r}. "
+            "Name a file of rows with --input."
+        )
+    return json.dumps({name.strip(): value.strip() for name, value in cells.items()}, ensure_ascii=False)
 
 
 def _check_suffix(output: Path | None) -> None:
@@ -132,84 +158,13 @@ def _check_suffix(output: Path | None) -> None:
         raise UserError(f"Cannot write answers as {suffix or 'a file without a suffix'!r}. Known: .jsonl, .csv.")
 
 
-# --- what rows of output look like; documented in docs/contract.md ------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    """Answers of a model that labels."""
-
-    model: "Classifier"
-    fields: Sequence[str] = ("text", "label", "confidence", "abstain", "probabilities")
-
-    def answer(self, inputs: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
-        return [as_dict(*both) for both in zip(inputs, self.model.answer(inputs, progress=progress), strict=True)]
-
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
-        return {"rows": rows, "abstained": abstained}
-
-    def told(self, rows: int, abstained: int, output: Path) -> str:
-        return f"{rows:,} answers written to {output}, {abstained:,} of them marked 'abstain'."
-
-    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
-        if not alone:
-            _say_asked(row["text"])
-        sure = f"{100 * row['confidence']:.0f}% sure"
-        doubt = "; none of the labels may fit" if row["abstain"] else ""
-        console.say(f"{click.style(row['label'], bold=True)}  ({sure}{doubt})")
-        ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])[1:_SHOWN]
-        if ranked:
-            console.say("  then " + ", ".join(f"{label} {100 * p:.0f}%" for label, p in ranked))
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Answers of a model that writes."""
-
-    model: "Writer"
-    writing: "Writing"
-    fields: Sequence[str] = ("input", "output")
-
-    def answer(self, inputs: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
-        answers = self.model.predict(inputs, self.writing, progress=progress)
-        return [{"input": text, "output": answer} for text, answer in zip(inputs, answers, strict=True)]
-
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
-        return {"rows": rows}
-
-    def told(self, rows: int, abstained: int, output: Path) -> str:
-        return f"{rows:,} answers written to {output}."
-
-    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
-        _say_asked(row["input"])
-        console.say(click.style(row["output"], bold=True))
-
-
-def as_dict(text: str, answer: "Answer") -> dict[str, Any]:
-    """Return one row of output of a model that labels."""
-    return {
-        "text": text,
-        "label": answer.label,
-        "confidence": round(answer.confidence, 6),
-        "abstain": answer.abstain,
-        "probabilities": {label: round(p, 6) for label, p in answer.probabilities.items()},
-    }
-
-
-def _say_asked(text: str) -> None:
-    console.say(f"{text[:76]}{'…' if len(text) > 76 else ''}")
-
-
 def _stream(writer: "Writer", text: str, writing: "Writing") -> None:
     for piece in writer.stream(text, writing):
         click.echo(piece, nl=False)
     console.say()
 
 
-_Kind: TypeAlias = "_Labelled | _Written | mixed.Mixed"
-
-
-def _answers(kind: "_Kind", inputs: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def _answers(kind: Answered, inputs: Sequence[Any]) -> Iterator[dict[str, Any]]:
     with console.progress() as progress:
         for start in range(0, len(inputs), _CHUNK):
             part = inputs[start : start + _CHUNK]
@@ -217,22 +172,24 @@ def _answers(kind: "_Kind", inputs: Sequence[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _write_jsonl(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    answered = abstained = 0
+    rows_written = abstained = 0
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        answered, abstained = answered + 1, abstained + row.get("abstain", False)
-    return answered, abstained
+        rows_written, abstained = rows_written + 1, abstained + row.get("abstain", False)
+    return rows_written, abstained
 
 
-def _write_csv(file: IO[str], kind: "_Kind", rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+def _write_csv(file: IO[str], kind: Answered, rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     file.write("\ufeff")  # Excel reads UTF-8 only with a byte order mark
-    writer = csv.DictWriter(file, kind.fields)
+    stream = iter(rows)
+    first = next(stream, None)
+    writer = csv.DictWriter(file, kind.fields if first is None else list(first))
     writer.writeheader()
-    answered = abstained = 0
-    for row in rows:
+    rows_written = abstained = 0
+    for row in chain(() if first is None else (first,), stream):
         writer.writerow({name: _cell(value) for name, value in row.items()})
-        answered, abstained = answered + 1, abstained + row.get("abstain", False)
-    return answered, abstained
+        rows_written, abstained = rows_written + 1, abstained + row.get("abstain", False)
+    return rows_written, abstained
 
 
 def _cell(value: object) -> object:

@@ -31,7 +31,8 @@ def show(model: str, seed: int, as_json: bool) -> None:
             ("labels", labels),
             ("family", manifest.family),
             ("generator, head", f"{manifest.generator}, {manifest.head}"),
-            ("base", f"{manifest.base.name} ({manifest.base.licence})"),
+            *([("base", f"{manifest.base.name} ({manifest.base.licence})")] if manifest.base.sha256 else []),
+            *([("foretells", f"{need.target} from {len(need.columns)} columns")] if need.columns else []),
             ("parameters", f"{manifest.n_parameters:,}"),
             ("made from", f"{manifest.data.rows:,} rows ({manifest.data.sha256[:12] or 'none'}), seed {manifest.seed}"),
             ("created", manifest.created),
@@ -39,4 +40,5 @@ def show(model: str, seed: int, as_json: bool) -> None:
         ],
     )
     print_report(load(path).report)
-    console.next_step(f'sartor predict {model} "a text of yours"')
+    asked = "--input new.csv --output answers.csv" if need.columns else '"a text of yours"'
+    console.next_step(f"sartor predict {model} {asked}")

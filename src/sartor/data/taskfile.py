@@ -24,8 +24,8 @@ _DEVICES = ("cpu", "cuda")
 _HEADER = """\
 # A task of Sartor: what the model shall do. Only `description` or `examples` is needed.
 # Paths are relative to this file's folder. Keys: name, description, kind, labels (a list, or label:
-# description), language, columns (input, output), examples, unlabelled, limits (max_latency_ms,
-# max_memory_mb, min_accuracy, device).
+# description), language, columns (input, output), examples, unlabelled, target (a table's column to foretell),
+# limits (max_latency_ms, max_memory_mb, min_accuracy, device).
 """
 _T = TypeVar("_T")
 _TAG = "tag:yaml.org,2002:"
@@ -146,6 +146,7 @@ class _Reader:
             "columns": lambda inner, key: self._fields(inner, key, Columns, dict.fromkeys(_COLUMNS, self._verbatim)),
             "examples": self._text,
             "unlabelled": self._text,
+            "target": self._verbatim,
             "limits": lambda inner, key: self._fields(inner, key, Limits, self._limits()),
         }
         return self._fields(node, "", Task, takes)
@@ -314,6 +315,7 @@ def _content(task: Task) -> dict[str, Any]:
         "columns": _set_fields(task.columns),
         "examples": task.examples,
         "unlabelled": task.unlabelled,
+        "target": task.target,
         "limits": _set_fields(task.limits),
     }
     return {key: value for key, value in content.items() if value is not None}

@@ -5,7 +5,18 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from sartor.evaluate.headline import p_value, percent
-from sartor.types import ClassScores, Coverage, Manifest, Metric, Paired, Report, Scores, WrittenScores
+from sartor.types import (
+    ClassScores,
+    Coverage,
+    Manifest,
+    Metric,
+    NumberBaseline,
+    NumberScores,
+    Paired,
+    Report,
+    Scores,
+    WrittenScores,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -13,6 +24,7 @@ if TYPE_CHECKING:
 COMPARISON_COLUMNS = ("", "accuracy", "95% interval", "macro-F1", "difference", "p", "the model is")
 CLASS_COLUMNS = ("label", "rows", "precision", "recall", "95% interval", "F1", "most often taken for")
 WRITTEN_COLUMNS = ("", "exact", "95% interval", "token F1", "ROUGE-L", "chrF", "difference", "p", "the model is")
+NUMBER_COLUMNS = ("", "R²", "95% interval", "off by (mean)", "RMSE", "difference", "p", "the model is")
 _PAIRS = 10
 _VERDICTS = {"better": "better", "worse": "WORSE", "tie": "no better"}
 
@@ -56,6 +68,32 @@ def written_lines(report: Report) -> list[str]:
         points = ", ".join(f"{point.dial:g}: {point.cross_entropy:.2f}" for point in found.sweep)
         lines.append(f"Nats a token by the dial (0 is the anchor alone, 1 what was generated): {points}.")
     return lines
+
+
+def number_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return a model that foretells values and then its baselines, the best first, under ``NUMBER_COLUMNS``.
+
+    The difference is the model's R2 less the baseline's.
+    """
+    if (found := report.numbers) is None:
+        return []
+    others = sorted(found.baselines, key=lambda b: -b.scores.r2.value)
+    return [
+        ("this model", *_number_cells(found.scores), "", "", ""),
+        *((b.title, *_number_cells(b.scores), *_difference_cells(b)) for b in others),
+    ]
+
+
+def number_lines(report: Report) -> list[str]:
+    """Return how wide intervals are and how often they held."""
+    found = report.numbers
+    if found is None or found.covered is None:
+        return []
+    unit = f" {found.unit}" if found.unit else ""
+    return [
+        f"Intervals are {found.width:.4g}{unit} wide and are to hold {100 * found.nominal:g}% of the right values; "
+        f"they held {percent(found.covered.value)} {interval(found.covered)}."
+    ]
 
 
 def class_rows(report: Report) -> list[tuple[str, ...]]:
@@ -109,7 +147,10 @@ def to_html(report: Report, manifest: Manifest | None = None) -> str:
         written_columns=WRITTEN_COLUMNS,
         written_rows=written_rows(report),
         written_lines=written_lines(report),
-        promise_lines=[] if report.written else promise_lines(report),
+        number_columns=NUMBER_COLUMNS,
+        number_rows=number_rows(report),
+        number_lines=number_lines(report),
+        promise_lines=[] if report.written or report.numbers else promise_lines(report),
         confusion_lines=confusion_lines(report),
         bars=_bars(report),
         interval=interval,
@@ -134,6 +175,13 @@ def _bars(report: Report) -> list[dict[str, Any]]:
             {"title": "this model", "accuracy": report.written.scores.exact_match, "model": True},
             *({"title": b.title, "accuracy": b.scores.exact_match, "model": False} for b in others),
         ]
+    if report.numbers is not None:
+        rows = [("this model", report.numbers.scores.r2, True)]
+        rows += [(b.title, b.scores.r2, False) for b in report.numbers.baselines]
+        clipped = (
+            (title, Metric(max(r2.value, 0), max(r2.low, 0), max(r2.high, 0)), model) for title, r2, model in rows
+        )
+        return [{"title": title, "accuracy": r2, "model": model} for title, r2, model in clipped]
     if report.scores is None:
         return []
     baselines = sorted(report.baselines, key=lambda b: -b.scores.accuracy.value)
@@ -154,6 +202,17 @@ def _written_cells(scores: WrittenScores) -> tuple[str, ...]:
         interval(scores.exact_match),
         *(percent(metric.value) for metric in others),
     )
+
+
+def _number_cells(scores: NumberScores) -> tuple[str, ...]:
+    r2 = scores.r2
+    return f"{r2.value:.3f}", f"[{r2.low:.3f}, {r2.high:.3f}]", f"{scores.mae:.4g}", f"{scores.rmse:.4g}"
+
+
+def _difference_cells(baseline: NumberBaseline) -> tuple[str, str, str]:
+    d = baseline.difference
+    p = p_value(baseline.p_value).removeprefix("p ").removeprefix("= ")
+    return f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", p, _VERDICTS[baseline.verdict]
 
 
 def _paired_cells(paired: Paired) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ import pkgutil
 from typing import Any, cast
 
 from sartor.errors import NotFoundError, TaskError, did_you_mean
-from sartor.families.interface import Family, LabelFamily, WritingFamily
+from sartor.families.interface import Family, LabelFamily, NumberFamily, WritingFamily
 
 _NOT_A_FAMILY = {"interface"}
 
@@ -44,6 +44,19 @@ def load_label(name: str) -> LabelFamily[Any]:
     if not isinstance(found, LabelFamily):
         raise TaskError(f"Models of the family {name!r} do not label.")
     return cast(LabelFamily[Any], found)
+
+
+def load_number(name: str) -> NumberFamily[Any]:
+    """Return a family whose models foretell values.
+
+    Raises:
+        NotFoundError: if there is none of that name.
+        TaskError: if its models do something else.
+    """
+    found = load(name)
+    if not isinstance(found, NumberFamily):
+        raise TaskError(f"Models of the family {name!r} do not foretell values.")
+    return cast(NumberFamily[Any], found)
 
 
 def load_writing(name: str) -> WritingFamily:

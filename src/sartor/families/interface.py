@@ -3,6 +3,8 @@
 A family that labels:   base -> encode -> condition -> generate -> predict
 A family that writes:   base -> generate -> settle -> answer
 
+An input is a text, or a row of a table as a JSON object (:mod:`sartor.data.records`).
+
 Where rows are labelled, ``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what
 was encoded, so that the proof can call it again on every fold. Where answers are written, ``generate`` takes the sets
 of rows of all folds at once. A family is final: to change one, wrap it.
@@ -13,7 +15,7 @@ Dimension key:   N: rows   C: labels
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,16 @@ class Base(Protocol):
     def ref(self) -> BaseRef:
         """Return what a manifest says of it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoBase:
+    """Stands where other families have a frozen base: nothing but the rows is read."""
+
+    @property
+    def ref(self) -> BaseRef:
+        """Return a reference to nothing."""
+        return BaseRef("none", "", "")
 
 
 F = TypeVar("F", bound=Features)
@@ -111,6 +123,8 @@ class Family(ABC):
     """One line for a person."""
     generator: ClassVar[str]
     """Name and version of what emits the weights, as ``floor/1``."""
+    reads: ClassVar[Literal["texts", "tables"]] = "texts"
+    """What its inputs are."""
 
     @abstractmethod
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> Base:
@@ -149,6 +163,51 @@ class LabelFamily(Family, Generic[F]):
 
     @abstractmethod
     def controls(self, requirement: Requirement) -> Sequence[Control[F]]:
+        """Return the baselines this family must be shown beside."""
+
+
+# --- families that foretell values -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Values for N rows."""
+
+    values: FloatArray
+    """(N,) in the target's unit."""
+    low: FloatArray
+    """(N,) the right value lies below this in about one of twenty rows,"""
+    high: FloatArray
+    """(N,) and above this in another."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberControl(Generic[F]):
+    """An honest baseline: made from the same rows, judged on the same rows."""
+
+    name: str
+    title: str
+    answer: Callable[[Requirement, F, FloatArray, F, int], FloatArray]
+    """``answer(requirement, support, values, features, seed)`` -> (N,) values for ``features``."""
+
+
+class NumberFamily(Family, Generic[F]):
+    """Rows in, one value out, with an interval."""
+
+    @abstractmethod
+    def encode(self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent) -> F:
+        """Encode inputs, one row each, in order."""
+
+    @abstractmethod
+    def generate(self, requirement: Requirement, support: F, values: FloatArray, *, seed: int) -> Weights:
+        """Emit the weights of the target from rows and their (N,) values. Deterministic."""
+
+    @abstractmethod
+    def predict(self, requirement: Requirement, weights: Weights, features: F) -> Estimate:
+        """Answer for encoded rows with generated weights."""
+
+    @abstractmethod
+    def controls(self, requirement: Requirement) -> Sequence[NumberControl[F]]:
         """Return the baselines this family must be shown beside."""
 
 

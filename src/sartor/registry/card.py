@@ -81,13 +81,17 @@ def _front(manifest: Manifest, report: Report) -> Mapping[str, Any]:
     front |= {
         "library_name": "sartor",
         "pipeline_tag": manifest.family,
-        "base_model": manifest.base.name,
+        **({"base_model": manifest.base.name} if manifest.base.sha256 else {}),
         "tags": ["sartor", manifest.family, manifest.head],
     }
     if report.scores is not None:
         front["model-index"] = [
             {"name": manifest.name, "results": [_result(manifest, report, _label_metrics(report.scores))]}
         ]
+    elif report.numbers is not None:
+        found = report.numbers.scores
+        values = [("r2", "R2", found.r2.value), ("mae", "Mean absolute error", found.mae), ("rmse", "RMSE", found.rmse)]
+        front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, values)]}]
     elif report.written is not None and report.written.scores is not None:
         metrics = _written_metrics(report.written.scores)
         front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, metrics)]}]

@@ -1,4 +1,7 @@
-"""Task and rows to a requirement, by rules alone. Every decision leaves a note that says why."""
+"""Task and rows to a requirement, by rules alone. Every decision leaves a note that says why.
+
+Tables and tasks of writing have pages of their own (:mod:`sartor.requirement.tables`, ``writing``).
+"""
 
 import math
 from collections import Counter
@@ -10,6 +13,7 @@ from sartor.data.text import answers_a_question
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED
 from sartor.requirement import language as languages
+from sartor.requirement import tables
 from sartor.requirement.kind import WRITES, kind_of
 from sartor.requirement.labels import labels_in
 from sartor.requirement.understood import MOST_DESCRIPTION as MOST_DESCRIPTION
@@ -47,6 +51,8 @@ def understand(
         DataError: when the rows do not go with the task, or have no answers to write.
         NotFoundError: when the kind or the base is not known.
     """
+    if task.kind in tables.KINDS or task.target or (rows and rows.target):
+        return tables.understand_table(task, rows, name=name)
     kind, why_kind = kind_of(task, rows)
     if kind == WRITES:
         return understand_writing(task, rows, name=name, base=base, unlabelled=unlabelled, why=why_kind)

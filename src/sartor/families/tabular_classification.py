@@ -1,0 +1,125 @@
+"""Rows of a table in, one of a list of classes out.
+
+The target is a small net on standardised columns (:mod:`sartor.nn.table_net`). Its hidden layer is emitted by a
+generator that was trained on synthetic tables alone; its head is solved from the rows in closed form, and rows left out
+decide how much of what was generated, of random units and of plain ridge answers (:mod:`sartor.nn.table_solver`).
+
+Dimension key:   N: rows   D: columns, coded   C: classes
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from typing_extensions import override
+
+from sartor.assets.catalogue import TABLE_GENERATOR
+from sartor.data import columns, records
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
+from sartor.nn import table_baselines, table_coder, table_solver
+from sartor.nn.table_baselines import PEERS, Peer
+from sartor.nn.table_coder import Cells
+from sartor.nn.table_solver import Calibration
+from sartor.nn.table_target import coder_of, head_of, net_of, shipped_generator, to_weights
+from sartor.types import Progress, Requirement, Weights, silent
+
+OUT_OF_SCOPE_SHARE = 0.01
+"""Of the labelled rows would be marked as not sure."""
+
+
+class TabularClassification(LabelFamily[Cells]):
+    """See the module."""
+
+    name: ClassVar[str] = "tabular-classification"
+    summary: ClassVar[str] = "Foretell a class from the columns of a table."
+    generator: ClassVar[str] = TABLE_GENERATOR.stem
+    reads: ClassVar[Literal["texts", "tables"]] = "tables"
+
+    @override
+    def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase:
+        return NoBase()
+
+    @override
+    def encode(
+        self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
+    ) -> Cells:
+        progress("encode", 0, 0)
+        cells, _ = columns.parse(records.frame_of(inputs), requirement.columns)
+        return Cells(cells.numbers, cells.codes)
+
+    @override
+    def encode_labels(self, base: Any, requirement: Requirement) -> Cells:
+        return Cells(np.zeros((len(requirement.labels), 0)), np.zeros((len(requirement.labels), 0), dtype=np.int64))
+
+    @override
+    def generate(self, requirement: Requirement, condition: Condition[Cells], *, seed: int) -> Weights:
+        n_labels = len(requirement.labels)
+        if len(np.unique(condition.targets)) < 2:
+            return {"constant": torch.from_numpy(_shares(condition.targets, n_labels))}
+        order = condition.support.order(condition.targets)
+        support, targets_N = condition.support.take(order), condition.targets[order]
+        targets_NC = np.eye(n_labels)[targets_N]
+        coder, coded_ND = table_coder.learn(support, _levels(requirement), targets_NC)
+        solved = table_solver.solve(shipped_generator(), coded_ND, targets_NC, classes=n_labels, seed=seed)
+        calibration = table_solver.calibrate(solved.left_out_NC, targets_N[solved.rows])
+        scope_N = calibration.probabilities(solved.left_out_NC).max(axis=1)
+        return to_weights(coder, solved) | {
+            "calibration.warmth": torch.tensor([calibration.plain, calibration.sharp], dtype=torch.float64),
+            "calibration.bias": torch.from_numpy(calibration.bias_C),
+            "scope.threshold": torch.tensor(float(np.quantile(scope_N, OUT_OF_SCOPE_SHARE)), dtype=torch.float64),
+        }
+
+    @override
+    def predict(self, requirement: Requirement, weights: Weights, features: Cells) -> Prediction:
+        if "constant" in weights:
+            found_NC = np.tile(weights["constant"].numpy(), (len(features), 1))
+            return Prediction(found_NC, found_NC.max(axis=1), np.zeros(len(features), dtype=bool))
+        scores_NC = net_of(weights).scores(coder_of(weights).code(features))
+        plain, sharp = weights["calibration.warmth"].tolist()
+        found_NC = Calibration(plain, sharp, weights["calibration.bias"].numpy()).probabilities(scores_NC)
+        scope_N = found_NC.max(axis=1)
+        return Prediction(found_NC, scope_N, scope_N < float(weights["scope.threshold"]))
+
+    @override
+    def head(self, weights: Weights) -> str:
+        return head_of(weights)
+
+    @override
+    def controls(self, requirement: Requirement) -> Sequence[Control[Cells]]:
+        return (
+            Control("majority", "Majority class", majority),
+            *(Control(peer, title, _peer(peer)) for peer, title, _ in PEERS),
+        )
+
+
+FAMILY = TabularClassification()
+
+
+def _levels(requirement: Requirement) -> list[int]:
+    """Return how many levels each category has, in the order of its codes."""
+    return [len(column.levels) for column in requirement.columns if column.kind == "category"]
+
+
+def _shares(targets_N: IntArray, n_labels: int) -> FloatArray:
+    """Return (C,) the labels' shares, one row added to each."""
+    counts = np.bincount(targets_N, minlength=n_labels) + 1.0
+    return counts / counts.sum()
+
+
+# --- controls ----------------------------------------------------------------------------------------------
+
+
+def majority(requirement: Requirement, condition: Condition[Cells], rows: Cells, seed: int) -> FloatArray:
+    """Return the labels' shares for every row."""
+    return np.tile(_shares(condition.targets, len(requirement.labels)), (len(rows), 1))
+
+
+def _peer(peer: Peer) -> Callable[[Requirement, Condition[Cells], Cells, int], FloatArray]:
+    def answer(requirement: Requirement, condition: Condition[Cells], rows: Cells, seed: int) -> FloatArray:
+        if not len(condition.support):
+            return majority(requirement, condition, rows, seed)
+        levels, classes = _levels(requirement), len(requirement.labels)
+        return table_baselines.probabilities(peer, condition.support, levels, condition.targets, rows, classes, seed)
+
+    return answer

@@ -1,0 +1,210 @@
+"""Cells of a user's table to the numbers that a net reads; learned from labelled rows, kept as tensors.
+
+Numbers: gaps are filled with the median and told by a column of their own; heavy tails (kurtosis above 10) are bent to
+a normal by 33 quantiles. Categories: one column a level up to 12; of more levels the 12 most frequent ones, how
+frequent the level is, and what the target usually is there, each row's own left out. Then every column is standardised
+and cut at four deviations. What cannot vary is left out, and beyond 400 columns those that tell least by themselves.
+
+No row is kept: medians, quantiles between 1% and 99%, and means over the rows of a level.
+
+Dimension key:   N: rows   M: columns of numbers   G: columns of categories   C: outputs   D: columns coded
+                 Q: quantiles
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.special
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sartor.nn import column_stats
+from sartor.nn.table_net import LARGEST
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ONE_HOT = 12
+MOST_COLUMNS = 400
+MOST_EFFECTS = 5
+"""Outputs whose usual value is told of each level of a category that has many."""
+_HEAVY = 10.0
+_QUANTILES = np.linspace(0.01, 0.99, 33)
+_PRIOR_ROWS = 5.0
+"""Rows' worth of the overall mean that a level begins with."""
+_SCREENED_ROWS = 2000
+_NO_SPREAD = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """N rows as numbers and level codes."""
+
+    numbers_NM: Floats
+    """NaN where missing."""
+    codes_NG: Ints
+    """Index of the level; below 0 where it is missing or unknown."""
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.numbers_NM)
+
+    def take(self, rows: Ints) -> "Cells":
+        """Return these rows, in this order."""
+        return Cells(self.numbers_NM[rows], self.codes_NG[rows])
+
+    def order(self, targets_N: NDArray[np.generic]) -> Ints:
+        """Return the rows in an order that does not depend on the one they came in."""
+        columns = [targets_N, *self.codes_NG.T, *np.nan_to_num(self.numbers_NM, nan=np.inf).T]
+        return np.lexsort(columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Coder:
+    """What was learned of the columns, by name of tensor."""
+
+    tensors: Mapping[str, Tensor]
+
+    def code(self, cells: Cells) -> NDArray[np.float32]:
+        """Return (N, D) of rows that were not learned from."""
+        return self._standardised(self._raw(cells, None))
+
+    def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
+        kept = self._array("kept")
+        coded_ND = (raw_ND[:, kept] - self._array("mean")) / self._array("spread")
+        return np.clip(coded_ND, -LARGEST, LARGEST).astype(np.float32)
+
+    def _raw(self, cells: Cells, targets_NC: Floats | None) -> Floats:
+        columns = [*self._numbers(cells.numbers_NM), *self._categories(cells.codes_NG, targets_NC)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(cells), 0))
+
+    def _numbers(self, numbers_NM: Floats) -> Iterator[Floats]:
+        middle, bent, gaps = self._array("numbers.middle"), self._array("numbers.bent"), self._array("numbers.gaps")
+        for at in range(numbers_NM.shape[1]):
+            missing_N = np.isnan(numbers_NM[:, at])
+            filled_N = np.where(missing_N, middle[at], numbers_NM[:, at])
+            if bent[at]:
+                filled_N = np.interp(filled_N, self._array("numbers.knots")[at], self._array("numbers.values")[at])
+            yield filled_N
+            if gaps[at]:
+                yield missing_N.astype(np.float64)
+
+    def _categories(self, codes_NG: Ints, targets_NC: Floats | None) -> Iterator[Floats]:
+        levels, gaps = self._array("categories.levels"), self._array("categories.gaps")
+        for at in range(codes_NG.shape[1]):
+            codes_N = codes_NG[:, at]
+            for level in range(min(levels[at], ONE_HOT)):
+                yield (codes_N == level).astype(np.float64)
+            if gaps[at]:
+                yield (codes_N < 0).astype(np.float64)
+            if levels[at] > ONE_HOT:
+                yield from self._effects(at, codes_N, targets_NC)
+
+    def _effects(self, at: int, codes_N: Ints, targets_NC: Floats | None) -> Iterator[Floats]:
+        """Yield what the target usually is at each row's level, the row's own left out where it is known."""
+        sums_LC, counts_L = self._array(f"effects.{at}.sums"), self._array(f"effects.{at}.counts")
+        prior_C = self._array("effects.prior")
+        known_N = (codes_N >= 0) & (codes_N < len(counts_L))
+        safe_N = np.where(known_N, codes_N, 0)
+        count_N = np.where(known_N, counts_L[safe_N], 0.0)
+        sum_NC = np.where(known_N[:, None], sums_LC[safe_N], 0.0)
+        if targets_NC is not None:
+            own_N = known_N.astype(np.float64)
+            count_N, sum_NC = count_N - own_N, sum_NC - own_N[:, None] * targets_NC[:, : sum_NC.shape[1]]
+        usual_NC = (sum_NC + _PRIOR_ROWS * prior_C) / (count_N + _PRIOR_ROWS)[:, None]
+        yield from usual_NC.T
+        yield np.log1p(count_N)
+
+    def _array(self, name: str) -> NDArray[Any]:
+        return self.tensors[name].numpy()
+
+
+def learn(cells: Cells, levels: Sequence[int], targets_NC: Floats) -> tuple[Coder, NDArray[np.float32]]:
+    """Return the coder of labelled rows, and these rows coded (N, D).
+
+    Args:
+        cells: of the rows.
+        levels: how many levels each category has.
+        targets_NC: one-hot classes, or standardised values (C = 1).
+    """
+    effects_NC = _told(targets_NC)
+    tensors = {**_number_tensors(cells.numbers_NM), **_category_tensors(cells.codes_NG, levels, effects_NC)}
+    raw_ND = Coder(tensors)._raw(cells, effects_NC)
+    mean_D, spread_D = raw_ND.mean(axis=0), raw_ND.std(axis=0)
+    kept = np.flatnonzero(spread_D > _NO_SPREAD * (1 + np.abs(mean_D)))
+    shaped = Coder({**tensors, **_shape(kept, mean_D, spread_D)})
+    coded_ND = shaped._standardised(raw_ND)
+    if len(kept) > MOST_COLUMNS:
+        strongest = _strongest(coded_ND, targets_NC)
+        shaped = Coder({**tensors, **_shape(kept[strongest], mean_D, spread_D)})
+        coded_ND = coded_ND[:, strongest]
+    return shaped, coded_ND
+
+
+def _shape(kept: Ints, mean_D: Floats, spread_D: Floats) -> dict[str, Tensor]:
+    return {
+        "kept": torch.from_numpy(kept.astype(np.int64)),
+        "mean": torch.from_numpy(mean_D[kept]),
+        "spread": torch.from_numpy(spread_D[kept]),
+    }
+
+
+def _told(targets_NC: Floats) -> Floats:
+    """Return the outputs whose usual value is told of a level: of two classes one, of many the most frequent."""
+    if targets_NC.shape[1] == 2:
+        return targets_NC[:, 1:]
+    return targets_NC[:, :MOST_EFFECTS]
+
+
+def _number_tensors(numbers_NM: Floats) -> dict[str, Tensor]:
+    width = numbers_NM.shape[1]
+    middle, knots, values = np.zeros(width), np.zeros((width, len(_QUANTILES))), np.zeros((width, len(_QUANTILES)))
+    bent, gaps = np.zeros(width, dtype=bool), np.isnan(numbers_NM).any(axis=0)
+    for at in range(width):
+        known = numbers_NM[~np.isnan(numbers_NM[:, at]), at]
+        if not len(known):
+            continue
+        middle[at] = np.median(known)
+        centred = known - known.mean()
+        spread = centred.std()
+        if spread > 0 and np.mean((centred / spread) ** 4) > _HEAVY and len(np.unique(known[:1000])) > 10:
+            bent[at] = True
+            knots[at] = np.quantile(known, _QUANTILES)
+            ordered = np.sort(known)
+            below = (np.searchsorted(ordered, knots[at]) + np.searchsorted(ordered, knots[at], side="right")) / 2
+            values[at] = scipy.special.ndtri(np.clip(below / len(known), 0.005, 0.995))
+    found = {"middle": middle, "knots": knots, "values": values, "bent": bent, "gaps": gaps}
+    return {f"numbers.{name}": torch.from_numpy(array) for name, array in found.items()}
+
+
+def _category_tensors(codes_NG: Ints, levels: Sequence[int], effects_NC: Floats) -> dict[str, Tensor]:
+    tensors = {
+        "categories.levels": torch.tensor(list(levels), dtype=torch.int64),
+        "categories.gaps": torch.from_numpy((codes_NG < 0).any(axis=0)),
+        "effects.prior": torch.from_numpy(effects_NC.mean(axis=0)),
+    }
+    for at, many in enumerate(levels):
+        if many > ONE_HOT:
+            known_N = codes_NG[:, at] >= 0
+            codes = codes_NG[known_N, at]
+            sums_LC = np.zeros((many, effects_NC.shape[1]))
+            np.add.at(sums_LC, codes, effects_NC[known_N])
+            tensors[f"effects.{at}.sums"] = torch.from_numpy(sums_LC)
+            tensors[f"effects.{at}.counts"] = torch.from_numpy(np.bincount(codes, minlength=many).astype(np.float64))
+    return tensors
+
+
+def _strongest(coded_ND: NDArray[np.float32], targets_NC: Floats) -> Ints:
+    """Return the columns that tell most by themselves, in order."""
+    rows = slice(None, None, max(1, len(coded_ND) // _SCREENED_ROWS))
+    targets_1NC = torch.from_numpy(targets_NC[rows])[None].float()
+    told_D = [
+        column_stats.correlations(torch.from_numpy(coded_ND[rows, at : at + MOST_COLUMNS])[None], targets_1NC)[0].amax(
+            -1
+        )
+        for at in range(0, coded_ND.shape[1], MOST_COLUMNS)
+    ]
+    return np.sort(torch.cat(told_D).topk(MOST_COLUMNS).indices.numpy())

@@ -1,0 +1,289 @@
+"""Models of tables as scikit-learn estimators: ``fit`` is one pass of the generator and a solved head.
+
+    from sartor.tabular import SartorClassifier, SartorRegressor
+    model = SartorClassifier().fit(frame, target)
+    model.predict_proba(new_frame)
+
+A DataFrame with columns of words, dates or gaps is read as ``sartor generate`` reads a file; arrays and DataFrames of
+numbers are taken as they are, NaN for what is missing.
+
+Dimension key:   N: rows   D: columns   C: classes
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_feature_names,  # pyright: ignore[reportPrivateUsage]
+    _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+from typing_extensions import override
+
+from sartor.data import columns, records
+from sartor.families.tabular_regression import BEYOND, COVERAGE
+from sartor.nn import table_coder, table_solver
+from sartor.nn.table_coder import Cells, Coder
+from sartor.nn.table_solver import Solved
+from sartor.nn.table_target import shipped_generator
+from sartor.types import Column
+
+Floats = NDArray[np.float64]
+
+
+class _Table(BaseEstimator):
+    """What both estimators share."""
+
+    members: int
+    guard: bool
+    random_state: int | None
+    n_features_in_: int
+    _columns: tuple[Column, ...] | None
+    _numbers: list[int]
+    _categories: list[int]
+    _coder: Coder
+    _origin: NDArray[np.int64]
+    _solved: Solved
+
+    @override
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    @property
+    def feature_importances_(self) -> Floats:
+        """Return (D,) how much of each column is let into the generated net; they sum to one."""
+        check_is_fitted(self)
+        found = np.zeros(self.n_features_in_)
+        np.add.at(found, self._origin[self._coder.tensors["kept"].numpy()], self._solved.importance_D)
+        return found / max(found.sum(), 1e-12)
+
+    def _read(self, rows: Any, *, learn: bool) -> Cells:
+        """Return rows as cells; what columns are is learned in ``fit`` and applied later."""
+        if learn:
+            self._columns = None
+            if _has_words(rows):
+                frame = columns.as_frame(rows)
+                self._columns, self.notes_ = columns.learn(frame)
+        if self._columns is None:
+            numbers_ND: Any = validate_data(self, rows, reset=learn, dtype=np.float64, ensure_all_finite="allow-nan")
+            if learn:
+                self._numbers, self._categories = list(range(numbers_ND.shape[1])), []
+            return Cells(numbers_ND, np.zeros((len(numbers_ND), 0), dtype=np.int64))
+        _check_feature_names(self, rows, reset=learn)
+        if learn:
+            self.n_features_in_ = rows.shape[1]
+        found, _ = columns.parse(columns.as_frame(rows), self._columns)
+        if learn:
+            self._numbers, self._categories = _places(self._columns, found.number_names)
+        return Cells(found.numbers, found.codes)
+
+    def _solve(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, classes: int) -> Solved:
+        levels = [len(column.levels) for column in self._columns or () if column.kind == "category"]
+        self._coder, coded_ND = table_coder.learn(cells, levels, targets_NC)
+        self._origin = _origin(self._numbers, self._categories, levels, self._coder)
+        return table_solver.solve(
+            shipped_generator(),
+            coded_ND,
+            targets_NC,
+            classes=classes,
+            weight_N=weight_N,
+            members=self.members,
+            seed=self.random_state or 0,
+            guarded=self.guard,
+        )
+
+    @property
+    def report_(self) -> Mapping[str, Any]:
+        """Return how much each way counts, and the share of variance that each does not tell of rows left out."""
+        check_is_fitted(self)
+        return {"shares": dict(self._solved.shares), "left_out_error": dict(self._solved.errors)}
+
+
+class SartorClassifier(ClassifierMixin, _Table):
+    """A generated net that foretells classes.
+
+    Args:
+        members: nets that are generated and averaged.
+        guard: whether rows left out may give a share of the answer to random units and to plain ridge.
+        class_weight: as scikit-learn has it: None, ``"balanced"`` or a dict; exact, as sample weights are.
+        random_state: of the random part of the nets; None is 0, so that the same rows give the same model.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: int = table_solver.MEMBERS,
+        guard: bool = True,
+        class_weight: Mapping[Any, float] | str | None = None,
+        random_state: int | None = None,
+    ) -> None:
+        self.members = members
+        self.guard = guard
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Generate the net of labelled rows.
+
+        Args:
+            X: (N, D) array or DataFrame.
+            y: (N,) classes.
+            sample_weight: (N,) how much each row counts.
+
+        Raises:
+            ValueError: when rows and classes do not fit each other.
+        """
+        cells = self._read(X, learn=True)
+        targets = _target(y, len(cells))
+        check_classification_targets(targets)
+        self.classes_, at_N = np.unique(targets, return_inverse=True)
+        weight_N = _weights(sample_weight, len(cells))
+        if self.class_weight is not None:
+            by_class_N = compute_sample_weight(self.class_weight, targets)
+            weight_N = by_class_N if weight_N is None else weight_N * by_class_N
+        cells, at_N, weight_N = _counted(cells, at_N, weight_N)
+        if len(self.classes_) < 2:
+            raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]!r}.")
+        targets_NC = np.eye(len(self.classes_))[at_N]
+        self._solved = self._solve(cells, targets_NC, weight_N, len(self.classes_))
+        chosen = self._solved.rows
+        weight_n = None if weight_N is None else weight_N[chosen]
+        self._calibration = table_solver.calibrate(self._solved.left_out_NC, at_N[chosen], weight_n)
+        return self
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return (N, C) calibrated probabilities, columns as in ``classes_``."""
+        check_is_fitted(self)
+        return self._calibration.probabilities(self._solved.net.scores(self._coder.code(self._read(X, learn=False))))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return (N,) the likeliest class of each row."""
+        check_is_fitted(self)
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+class SartorRegressor(RegressorMixin, _Table):
+    """A generated net that foretells values, with intervals.
+
+    Args:
+        members: nets that are generated and averaged.
+        guard: whether rows left out may give a share of the answer to random units and to plain ridge.
+        random_state: of the random part of the nets; None is 0, so that the same rows give the same model.
+    """
+
+    def __init__(
+        self, *, members: int = table_solver.MEMBERS, guard: bool = True, random_state: int | None = None
+    ) -> None:
+        self.members = members
+        self.guard = guard
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Generate the net of rows whose (N,) values are known; see :meth:`SartorClassifier.fit`."""
+        cells = self._read(X, learn=True)
+        values_N = _target(y, len(cells)).astype(np.float64)
+        if not np.isfinite(values_N).all():
+            raise ValueError("Input y contains NaN or infinity.")
+        if len(cells) < 2:
+            raise ValueError("A value cannot be told from 1 sample: at least 2 are needed.")
+        cells, values_N, weight_N = _counted(cells, values_N, _weights(sample_weight, len(cells)))
+        self._middle, spread = float(np.average(values_N, weights=weight_N)), float(values_N.std())
+        self._spread = spread if spread > 0 else 1.0
+        targets_N1 = ((values_N - self._middle) / self._spread)[:, None]
+        self._solved = self._solve(cells, targets_N1, weight_N, 0)
+        self._errors = np.sort(np.abs(self._solved.left_out_NC[:, 0] - targets_N1[self._solved.rows, 0])) * self._spread
+        room = BEYOND * (values_N.max() - values_N.min())
+        self._range = (values_N.min() - room, values_N.max() + room)
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """Return (N,) the value of each row."""
+        check_is_fitted(self)
+        scores_NC = self._solved.net.scores(self._coder.code(self._read(X, learn=False)))
+        return np.clip(self._middle + self._spread * scores_NC[:, 0], *self._range)
+
+    def predict_interval(self, X: Any, coverage: float = COVERAGE) -> Floats:
+        """Return (N, 2) between which the right value lies with a chance of ``coverage``."""
+        values = self.predict(X)
+        n = len(self._errors)
+        half = self._errors[min(int(np.ceil((n + 1) * coverage)), n) - 1]
+        return np.stack([values - half, values + half], axis=1)
+
+
+def _has_words(rows: Any) -> bool:
+    """Whether a DataFrame holds more than numbers, so that its columns must be read."""
+    return records.is_frame(rows) and not all(getattr(kind, "kind", "O") in "biuf" for kind in rows.dtypes)
+
+
+def _target(y: Any, rows: int) -> NDArray[Any]:
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    found = column_or_1d(y, warn=True)
+    if len(found) != rows:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(found)}]")
+    return found
+
+
+_MOST_REPEATED = 20
+"""Times as many rows as there are that whole-numbered weights may make of them."""
+
+
+def _weights(sample_weight: ArrayLike | None, rows: int) -> Floats | None:
+    return None if sample_weight is None else _check_sample_weight(sample_weight, np.zeros((rows, 1)))
+
+
+def _counted(
+    cells: Cells, targets_N: NDArray[Any], weight_N: Floats | None
+) -> tuple[Cells, NDArray[Any], Floats | None]:
+    """Return rows in an order that does not depend on the one they came in; weights that are counts as so many rows.
+
+    So whole numbers are exact in every part. Of other weights the head is exact; what is generated reads rows alike.
+    """
+    order = cells.order(targets_N)
+    if weight_N is not None:
+        counts_N = weight_N[order].astype(np.int64)
+        whole = bool(np.equal(counts_N, weight_N[order]).all())
+        if whole and 0 < counts_N.sum() <= _MOST_REPEATED * len(order):
+            order, weight_N = np.repeat(order, counts_N), None
+    return cells.take(order), targets_N[order], None if weight_N is None else weight_N[order]
+
+
+def _origin(
+    numbers: Sequence[int], categories: Sequence[int], levels: Sequence[int], coder: Coder
+) -> NDArray[np.int64]:
+    """Return which column of the table each coded column came from, before those that cannot vary are left out."""
+    gaps_M, gaps_G = coder.tensors["numbers.gaps"].tolist(), coder.tensors["categories.gaps"].tolist()
+    outputs = len(coder.tensors["effects.prior"])
+    origin: list[int] = []
+    for place, gap in zip(numbers, gaps_M, strict=True):
+        origin += [place] * (1 + gap)
+    for place, gap, many in zip(categories, gaps_G, levels, strict=True):
+        wide = outputs + 1 if many > table_coder.ONE_HOT else 0
+        origin += [place] * (min(many, table_coder.ONE_HOT) + gap + wide)
+    return np.array(origin, dtype=np.int64)
+
+
+def _places(found: Sequence[Column], number_names: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the column of each column of numbers, a date's parts among them, and of each column of codes."""
+    numbers: list[int] = []
+    for place, column in enumerate(found):
+        if column.kind in ("number", "boolean"):
+            numbers.append(place)
+        elif column.kind == "date":
+            rest = number_names[len(numbers) :]
+            numbers += [place] * sum(
+                1 for _ in takewhile(lambda name, of=f"{column.name}: ": name.startswith(of), rest)
+            )
+    return numbers, [place for place, column in enumerate(found) if column.kind == "category"]
