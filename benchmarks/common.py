@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import string
 import subprocess
 import sys
 import tempfile
@@ -30,10 +29,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sartor.evaluate import cost
+from sartor.evaluate.groups import group_mean as group_mean
 from sartor.families.text_classification import FAMILY, TextClassification
 from sartor.nn import encoder, features
 from sartor.nn.features import TextFeatures
 from sartor.nn.text_base import POOLED, TextBase
+from sartor.pretrain.arms import gibberish as gibberish
 from sartor.pretrain.public import IndexRow as IndexRow
 from sartor.pretrain.public import TextTask as TextTask
 from sartor.pretrain.public import read_archive as read_archive
@@ -45,7 +46,6 @@ from sartor.types import Example, Metric, Requirement
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 _VERSIONED = ("sartor", "torch", "numpy", "scipy", "scikit-learn", "tokenizers")
-_RESAMPLES = 10_000
 _ALIKE = 1e-12
 """Values that differ by less are the same but for rounding."""
 
@@ -67,13 +67,6 @@ def public_sets(data: Path) -> dict[str, dict[str, tuple[Example, ...]]]:
         if file.endswith(".csv"):
             found.setdefault(folder, {})[file.removesuffix(".csv")] = read_csv(content)
     return found
-
-
-def gibberish(text: str) -> str:
-    """Return words of random letters, as long as those of a text; always the same."""
-    random = np.random.default_rng(0)
-    letters = list(string.ascii_lowercase)
-    return " ".join("".join(random.choice(letters, len(word))) for word in text.split())
 
 
 def without(rows: Iterable[Example], others: Iterable[Example]) -> tuple[Example, ...]:
@@ -134,19 +127,6 @@ def load_features(path: Path, texts: Sequence[str]) -> TextFeatures:
 
 
 # --- intervals ---------------------------------------------------------------------------------------------
-
-
-def group_mean(groups: Sequence[str], values: ArrayLike, *, seed: int = 0) -> Metric:
-    """Return the mean of group means with a 95% interval from drawing whole groups anew.
-
-    Tasks of one source are not independent; the groups are what is drawn (a cluster bootstrap, percentile).
-    """
-    values = np.asarray(values, dtype=np.float64)
-    names, at = np.unique(np.asarray(groups), return_inverse=True)
-    means = np.bincount(at, weights=values) / np.bincount(at)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(_RESAMPLES, len(names)))
-    low, high = np.quantile(means[drawn].mean(axis=1), [0.025, 0.975])
-    return Metric(float(means.mean()), float(low), float(high))
 
 
 def seed_mean(values: ArrayLike) -> Metric:

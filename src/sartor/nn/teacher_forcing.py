@@ -77,15 +77,25 @@ def answer_losses(
         layer: up to which no adapter stands.
         below_BTH: the states that enter it, where they are known.
     """
-    device = batch.ids_BT.device
-    with torch.autocast(device.type, torch.bfloat16):
+    logits_MV = answer_logits(model, batch, adapters, layer, below_BTH)
+    return row_means(batch, functional.cross_entropy(logits_MV, batch.targets_M, reduction="none"))
+
+
+def answer_logits(
+    model: LanguageModel, batch: Batch, adapters: Adapters | None, layer: int, below_BTH: Tensor | None = None
+) -> Tensor:
+    """Return (M, V) what is foretold at each answer token; arguments as of :func:`answer_losses`."""
+    with torch.autocast(batch.ids_BT.device.type, torch.bfloat16):
         if below_BTH is None:
             below_BTH = below(model, batch, layer)
         states_BTH = model.decoder.above(below_BTH, batch.keep_BT, layer=layer, adapters=adapters)
-        logits_MV = model.decoder.logits(states_BTH[batch.rows_M, batch.places_M])
-    losses_M = functional.cross_entropy(logits_MV.float(), batch.targets_M, reduction="none")
+        return model.decoder.logits(states_BTH[batch.rows_M, batch.places_M]).float()
+
+
+def row_means(batch: Batch, values_M: Tensor) -> Tensor:
+    """Return (B,) the mean of each row's answer tokens."""
     rows = len(batch.ids_BT)
-    summed_B = losses_M.new_zeros(rows).index_add(0, batch.rows_M, losses_M)
+    summed_B = values_M.new_zeros(rows).index_add(0, batch.rows_M, values_M)
     return summed_B / torch.bincount(batch.rows_M, minlength=rows)
 
 
