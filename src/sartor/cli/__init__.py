@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from sartor.cli import console
+from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
 from sartor.cli.export import export
@@ -54,7 +55,7 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, export, models, show, families, doctor):
+for _command in (init, generate, predict, evaluate, export, models, show, families, controls, doctor):
     cli.add_command(_command)
 
 
