@@ -22,6 +22,9 @@ import torch
 from benchmarks.common import Run, arguments, table
 from sartor.pretrain import controls
 from sartor.pretrain.arms import ARMS, Plan, TaskFound
+from sartor.pretrain.arms import follower as follower
+from sartor.pretrain.arms import spread as spread
+from sartor.pretrain.controls import BASE as BASE
 
 GENERATOR = "generator.safetensors"
 LORA = (10, 60)

@@ -283,10 +283,13 @@ def arms(
     makers |= {name: _told(found.base, condition) for name, condition in told.items()}
     makers["other"] = lambda: _generating(found.base, conditions(other)[OURS])
     makers["plain"] = lambda: _generating(found.plain, told[OURS])
-    for name in plan.arms:
-        if name.startswith(DIAL):
-            makers[name] = _told(found.base, told[OURS], float(name.removeprefix(DIAL)))
     ways = {name: makers[name]() for name in plan.arms if name in makers}
+    dials = [name for name in plan.arms if name.startswith(DIAL)]
+    if dials:
+        [weights] = generated(found.base, [told[OURS]])
+        for name in dials:
+            settled = FAMILY.settle(weights, "generated", float(name.removeprefix(DIAL)))
+            ways[name] = Arm(FAMILY.adapter(found.base, settled))
     return ways | lora(found, task, plan.lora, seed=seed)
 
 
@@ -294,16 +297,15 @@ def _asking(control: str | None) -> Callable[[], Arm]:
     return lambda: Arm(None, control)
 
 
-def _told(base: WritingBase, condition: Condition, dial: float = 1.0) -> Callable[[], Arm]:
-    return lambda: _generating(base, condition, dial)
+def _told(base: WritingBase, condition: Condition) -> Callable[[], Arm]:
+    return lambda: _generating(base, condition)
 
 
-def _generating(base: WritingBase, condition: Condition, dial: float = 1.0) -> Arm:
+def _generating(base: WritingBase, condition: Condition) -> Arm:
     began = time.perf_counter()
     [weights] = generated(base, [condition])
-    weights = FAMILY.settle(weights, "generated", dial)  # whoever would answer where words alone are known
-    adapter = FAMILY.adapter(base, weights)
-    return Arm(adapter, seconds=time.perf_counter() - began if dial == 1 else math.nan)
+    weights = FAMILY.settle(weights, "generated", 1.0)  # whoever would answer where words alone are known
+    return Arm(FAMILY.adapter(base, weights), seconds=time.perf_counter() - began)
 
 
 def nearest(found: Bench, task: InstructionTask) -> InstructionTask:
