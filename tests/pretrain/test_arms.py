@@ -49,6 +49,12 @@ def test_only_the_arms_of_a_plan_are_made(bench):
     assert set(arms.likeness(ways)) == {"norm anchor", "norm examples"}
 
 
+def test_of_two_tasks_each_goes_beyond_their_mean_the_other_way(found):
+    common, beyond = (found.likeness[f"cosine {how}examples, other"] for how in ("", "beyond the mean "))
+    assert beyond == pytest.approx(-1, abs=1e-3)
+    assert common > beyond
+
+
 def test_where_nothing_was_learned_from_there_is_no_mean(bench):
     assert {"mean", "nearest"}.isdisjoint(arms.arms(tiny_tasks.bench(()), *TASKS, Plan()))
 
@@ -113,6 +119,22 @@ def test_an_adapter_that_changes_nothing_does_no_harm(bench):
     for one in arms.harm(bench, {"idle": Arm(idle)}, TASKS):
         assert one.kl == pytest.approx(0, abs=1e-6)
         assert one.after == one.before
+        assert one.tokens_after == one.tokens_before
+
+
+def test_the_tokens_that_a_base_has_right_are_counted(bench):
+    """What it holds for the likeliest itself is all right, and what it does not is all wrong."""
+    decoder, row = bench.model.decoder, TASKS[0].test[0]
+    prompt = bench.model.prompt(row.input)
+    states = arms.States(bench.model, 1)
+    ids = torch.tensor([prompt])
+    likeliest = int(decoder.logits(decoder(ids)[0, -1]).argmax())
+    for token, wanted in ((likeliest, 1.0), ((likeliest + 1) % 200, 0.0)):
+        written = arms.Written((*prompt, token), len(prompt))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arms, "write", lambda *rest, written=written, **more: written)
+            [(_, before, _)] = arms.divergences(bench.model, None, [row], states)
+        assert before == wanted
 
 
 def test_harm_is_told_for_both_ways_to_ask(found):
@@ -130,8 +152,10 @@ def test_the_divergence_is_that_of_the_plain_base_from_the_adapted(bench):
     states = (decoder(batch.ids_BT, batch.keep_BT, adapters=one)[0, batch.places_M] for one in ({}, adapter))
     plain, adapted = (decoder.logits(one).double().log_softmax(-1) for one in states)
     wanted = float((plain.exp() * (plain - adapted)).sum(-1).mean())
-    [kl] = arms.divergences(bench.model, adapter, [row], arms.States(bench.model, 1))
+    [(kl, before, after)] = arms.divergences(bench.model, adapter, [row], arms.States(bench.model, 1))
     assert kl == pytest.approx(wanted, rel=0.05)
+    hits = [float((one.argmax(-1) == batch.targets_M).double().mean()) for one in (plain, adapted)]
+    assert [before, after] == pytest.approx(hits)
 
 
 def test_lost_answers_are_counted(bench, monkeypatch):

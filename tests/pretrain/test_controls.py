@@ -142,12 +142,23 @@ def test_a_description_is_compared_with_gibberish():
 
 
 def test_what_is_lost_on_prompts_of_other_tasks_is_summed_up():
-    harm = [Harm("examples", "told", 0.5, 0.25, 0.0), Harm("examples", "shown", 1.5, 0.5, 0.75)]
+    harm = [Harm("examples", "told", 0.5, 0.25, 0.0, 0.5, 0.4), Harm("examples", "shown", 1.5, 0.5, 0.75, 1, 1)]
     told, shown = summed(found("a", examples=0.1, harm=harm), found("b", examples=0.1, harm=harm)).unrelated
     assert told.change == Metric(-0.25, -0.25, -0.25)
     assert shown.change.value == 0.25
+    assert told.tokens_change.value == pytest.approx(-0.1)
     assert (told.kl.value, told.before.value, shown.after.value) == (0.5, 0.25, 0.75)
 
 
 def test_every_arm_has_a_title():
     assert len({controls.title(arm) for arm in (*controls.arms.ARMS, "lora 10")}) == len(controls.arms.ARMS) + 1
+
+
+def test_harm_is_told_as_what_can_be_lost():
+    from sartor.cli.controls import verdicts
+
+    lossy = [Harm("examples", "told", 0.5, 0.25, 0.2, 0.5, 0.4), Harm("examples", "shown", 0.5, 0, 0.1, 0.5, 0.5)]
+    first, second = verdicts(summed(found("a", examples=0.1, harm=lossy), found("b", examples=0.1, harm=lossy)))
+    assert "exact answers by -5.0 points and its right tokens by -10.0: beyond the 2" in first
+    assert "by +10.0 points and its right tokens by +0.0: within the 2" in second
+    assert "next to none of them exactly" in second

@@ -148,6 +148,10 @@ class Harm:
     """Share of prompts that the plain base answers exactly."""
     after: float
     """… that the adapted base answers exactly."""
+    tokens_before: float
+    """Share of the right answers' tokens, their ends included, that the plain base holds for the likeliest."""
+    tokens_after: float
+    """… that the adapted base does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +427,8 @@ def right(answer: str, wanted: str) -> bool:
 def likeness(ways: Mapping[str, Arm]) -> dict[str, float]:
     """Return how alike generated parts are, as cosines of B, and how large beside the anchor and a trained adapter.
 
-    Of arms that were made; all of them joined to the anchor, which is left out of the cosines.
+    Of arms that were made; all of them joined to the anchor, which is left out of the cosines. What all tasks have in
+    common is large, so cosines are taken once more of what goes beyond the mean.
     """
 
     def parts(name: str) -> Tensor:
@@ -442,6 +447,15 @@ def likeness(ways: Mapping[str, Arm]) -> dict[str, float]:
         for one, two in pairs
         if {"anchor", one, two} <= ways.keys()
     }
+    if {"anchor", "mean"} <= ways.keys():
+        middle = parts("mean")
+        found |= {
+            f"cosine beyond the mean {one}, {two}": float(
+                functional.cosine_similarity(parts(one) - middle, parts(two) - middle, dim=0)
+            )
+            for one, two in pairs
+            if {one, two} <= ways.keys()
+        }
     sized = [name for name in ("anchor", "examples", "description", *longest) if name in ways]
     return found | {f"norm {name}": update(name) for name in sized}
 
@@ -452,7 +466,8 @@ def likeness(ways: Mapping[str, Arm]) -> dict[str, float]:
 def harm(found: Bench, ways: Mapping[str, Arm], others: Sequence[InstructionTask]) -> list[Harm]:
     """Return what adapters do to prompts of other tasks, one of each, asked as the plain base would be.
 
-    Told and shown, not by the input alone: there the plain base has something right that can be lost.
+    Told and shown, not by the input alone: there the plain base has something right that can be lost. Exact answers
+    are few even so, and an adapter that teaches the base to be short may add some; so tokens are counted as well.
     """
     if not others:
         return []
@@ -466,8 +481,9 @@ def harm(found: Bench, ways: Mapping[str, Arm], others: Sequence[InstructionTask
         for name, arm in ways.items():
             said = FAMILY.written(found.base, arm.adapter, [row.input for row in rows], WRITING)
             after = [right(*both) for both in zip(said, wanted, strict=True)]
-            kl = divergences(found.model, arm.adapter, rows, found.others)
-            done.append(Harm(name, way, float(np.mean(kl)), float(np.mean(before)), float(np.mean(after))))
+            figures = divergences(found.model, arm.adapter, rows, found.others)
+            kl, tokens_before, tokens_after = (float(np.mean(one)) for one in zip(*figures, strict=True))
+            done.append(Harm(name, way, kl, float(np.mean(before)), float(np.mean(after)), tokens_before, tokens_after))
     return done
 
 
@@ -480,9 +496,12 @@ def _plain_answers(found: Bench, rows: Sequence[Example]) -> list[str]:
 @torch.inference_mode()
 def divergences(
     model: LanguageModel, adapter: Adapters | None, rows: Sequence[Example], states: States
-) -> Sequence[float]:
-    """Return KL(plain || adapted) for each row, in nats, the mean over its answer's tokens."""
-    found: list[float] = []
+) -> Sequence[tuple[float, float, float]]:
+    """Return KL(plain || adapted) in nats for each row, and the share of tokens that either has right.
+
+    Each is the mean over the tokens of the row's answer.
+    """
+    found: list[tuple[float, float, float]] = []
     for start in range(0, len(rows), _BATCH):
         part = [write(model, row, max_tokens=MOST_READ) for row in rows[start : start + _BATCH]]
         batch, known_BTH = Batch.of(part, model.device), states(part)
@@ -491,5 +510,6 @@ def divergences(
             for one in (None, adapter)
         )
         kl_M = functional.kl_div(adapted_MV, plain_MV, log_target=True, reduction="none").sum(dim=-1)
-        found += row_means(batch, kl_M).tolist()
+        hits = ((one.argmax(dim=-1) == batch.targets_M).float() for one in (plain_MV, adapted_MV))
+        found += zip(*(row_means(batch, one_M).tolist() for one_M in (kl_M, *hits)), strict=True)
     return found

@@ -6,6 +6,7 @@ drawing groups anew. Tasks are spread over groups: no second of a group before e
 """
 
 import contextlib
+import hashlib
 import lzma
 import multiprocessing
 import signal
@@ -152,6 +153,10 @@ class HarmResult:
     after: Metric
     change: Metric
     """Share of prompts answered exactly, adapted less plain."""
+    tokens_before: Metric
+    tokens_after: Metric
+    tokens_change: Metric
+    """Share of the right answers' tokens that are held for the likeliest, adapted less plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +381,8 @@ def run(
     """
     plan = plan or Plan()
     source = Source(tasks.learned, generator=generator)
-    todo = jobs(tasks.judged, most, seeds=seeds, unrelated=plan.unrelated)
+    mixed = sorted(tasks.judged, key=lambda task: hashlib.sha256(task.name.encode()).digest())  # few are of all sources
+    todo = jobs(mixed, most, seeds=seeds, unrelated=plan.unrelated)
     found = tuple(judged(source, todo, plan, workers=workers, progress=progress))
     return summed_up(
         found,
@@ -526,9 +532,15 @@ def _harms(found: Sequence[TaskFound], group_of: Mapping[str, str]) -> Iterator[
         values = _per_task(found, lambda one: {f"{harm.arm}\n{harm.way}": figure(harm) for harm in one.harm})
         return against(values, group_of, less_is_better=False)
 
-    kl, before, after = over(lambda one: one.kl), over(lambda one: one.before), over(lambda one: one.after)
-    change = over(lambda one: one.after - one.before)
-    for name in kl:
+    figures = (
+        over(lambda one: one.kl),
+        over(lambda one: one.before),
+        over(lambda one: one.after),
+        over(lambda one: one.after - one.before),
+        over(lambda one: one.tokens_before),
+        over(lambda one: one.tokens_after),
+        over(lambda one: one.tokens_after - one.tokens_before),
+    )
+    for name in figures[0]:
         arm, way = name.split("\n")
-        found_of = (one[name].mean for one in (kl, before, after, change))
-        yield HarmResult(arm, title(arm), way, *found_of)
+        yield HarmResult(arm, title(arm), way, *(one[name].mean for one in figures))
