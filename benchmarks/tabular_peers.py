@@ -131,9 +131,10 @@ def xgboost(task: Task, nominal: Sequence[str], seed: int, **settings: Any) -> A
 
 
 def sartor(task: Task, nominal: Sequence[str], seed: int) -> Any:
-    """Return the model, all as it comes; it is not told which columns are names."""
+    """Return the model, all as it comes; as every peer, it is told which columns are names."""
     package = import_module("sartor.tabular")
-    return package.SartorClassifier() if task == "classification" else package.SartorRegressor()
+    made = package.SartorClassifier() if task == "classification" else package.SartorRegressor()
+    return Sartor(made, tuple(nominal))
 
 
 MAKERS: Mapping[str, Callable[..., Any]] = {
@@ -162,6 +163,35 @@ def _coded(nominal: Sequence[str], unknown: float, **settings: Any) -> Any:
     """
     coder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=unknown, **settings)
     return make_column_transformer((coder, _of(nominal, True)), ("passthrough", _of(nominal, False, empty=False)))
+
+
+@dataclass(slots=True)
+class Sartor:
+    """The model, given columns of names as pandas' categories."""
+
+    model: Any
+    nominal: tuple[str, ...]
+
+    def fit(self, frame: pd.DataFrame, target: NDArray[Any]) -> "Sartor":
+        """Generate from rows."""
+        self.model.fit(self._named(frame), target)
+        return self
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        """Return values or classes."""
+        return self.model.predict(self._named(frame))
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        """Return probabilities."""
+        return self.model.predict_proba(self._named(frame))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "predict_interval" and hasattr(self.model, name):
+            return lambda frame: self.model.predict_interval(self._named(frame))
+        raise AttributeError(name)
+
+    def _named(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.astype({name: "category" for name in self.nominal})
 
 
 @dataclass(slots=True)

@@ -4,8 +4,9 @@
     model = SartorClassifier().fit(frame, target)
     model.predict_proba(new_frame)
 
-A DataFrame with columns of words, dates or gaps is read as ``sartor generate`` reads a file; arrays and DataFrames of
-numbers are taken as they are, NaN for what is missing.
+A DataFrame with columns of words, dates or gaps is read as ``sartor generate`` reads a file (one of pandas' dtype
+``category`` holds names, even where they are written as numbers); arrays and DataFrames of numbers are taken as they
+are, NaN for what is missing.
 
 Dimension key:   N: rows   D: columns   C: classes
 """
@@ -75,7 +76,8 @@ class _Table(BaseEstimator):
             self._columns = None
             if _has_words(rows):
                 frame = columns.as_frame(rows)
-                self._columns, self.notes_ = columns.learn(frame)
+                named = [str(name) for name, kind in rows.dtypes.items() if kind == "category"]
+                self._columns, self.notes_ = columns.learn(frame, categories=named)
         if self._columns is None:
             numbers_ND: Any = validate_data(self, rows, reset=learn, dtype=np.float64, ensure_all_finite="allow-nan")
             if learn:

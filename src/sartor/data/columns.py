@@ -6,7 +6,7 @@ suffixes: ``N`` rows, ``K`` distinct spellings of a column.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,12 +211,15 @@ _EMPTY = "every cell is missing"
 _NO_VIEW = _View()
 
 
-def learn(frame: DataFrame, *, target: str | None = None) -> tuple[tuple[Column, ...], tuple[Note, ...]]:
+def learn(
+    frame: DataFrame, *, target: str | None = None, categories: Collection[str] = ()
+) -> tuple[tuple[Column, ...], tuple[Note, ...]]:
     """Understand every column but the target, in order, from the rows of a frame made by :func:`as_frame`.
 
     Args:
         frame: The rows that a model is made from.
         target: Name of the column to predict; columns that tell it suspiciously well are warned of.
+        categories: Names of columns whose cells are names, even where they are written as numbers.
 
     Raises:
         DataError: when there is no such target.
@@ -230,7 +233,8 @@ def learn(frame: DataFrame, *, target: str | None = None) -> tuple[tuple[Column,
     for at, name in enumerate(names):
         if at == at_target:
             continue
-        column, view = _learn_column(name, _values(frame, at), notes)
+        learned = _learn_names if name in categories else _learn_column
+        column, view = learned(name, _values(frame, at), notes)
         if column.kind != "ignored" and view.digest in first:
             column = Column(name, "ignored", why=f"a copy of {first[view.digest]!r}")
         if column.kind != "ignored":
@@ -273,6 +277,17 @@ def _learn_column(name: str, values_N: NDArray[Any], notes: _Notes) -> tuple[Col
         return _learn_spelled(name, *found, notes)
     days = _learn_dates(name, spelled.without(spelled.unknown_K), notes)
     return days if days is not None else _learn_strings(name, spelled, notes)
+
+
+def _learn_names(name: str, values_N: NDArray[Any], notes: _Notes) -> tuple[Column, _View]:
+    spelled = _present(spell(values_N))
+    if not len(spelled.keys):
+        return _ignored(name, _EMPTY)
+    if len(spelled.keys) == 1 and spelled.counts_K[0] == len(spelled.codes_N):
+        return _ignored(name, _SAME)
+    levels = _levels(spelled)
+    view = _View(codes_N=spelled.codes_N, digest=_digest_of_strings(spelled))
+    return (Column(name, "category", levels=levels), view) if levels else _ignored(name, _DISTINCT)
 
 
 def _ignored(name: str, why: str) -> tuple[Column, _View]:

@@ -152,7 +152,7 @@ def half(name: str) -> Half | None:
     found = source(name)
     if found in _CC18:
         return None
-    return "validation" if int(hashlib.sha256(found.encode()).hexdigest(), 16) % 2 else "report"
+    return "report" if int(hashlib.sha256(found.encode()).hexdigest(), 16) % 2 else "validation"
 
 
 def load(data: Path, group: str) -> Iterator[RealTable]:
