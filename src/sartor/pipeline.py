@@ -22,7 +22,16 @@ from sartor.data import load as loading
 from sartor.data import records, split
 from sartor.errors import DataError, StorageError
 from sartor.evaluate import cost, gate, numbers, proof, testfile, written
-from sartor.families.interface import Base, Condition, Family, LabelFamily, NoBase, NumberFamily, Writing, WritingFamily
+from sartor.families.interface import (
+    NO_BASE,
+    Base,
+    Condition,
+    Family,
+    LabelFamily,
+    NumberFamily,
+    Writing,
+    WritingFamily,
+)
 from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
@@ -473,7 +482,7 @@ def _scores(report: Report) -> dict[str, float]:
 
 
 def _lineage(base: BaseRef) -> tuple[str, ...]:
-    if base.name == NoBase().ref.name:
+    if base.name == NO_BASE:
         return ()
     spec = catalogue.catalogue().get(base.name) or catalogue.language_models().get(base.name)
     return spec.licence_lineage if spec else (f"{base.name}: {base.licence}",)

@@ -209,12 +209,12 @@ def test_a_peer_that_no_one_knows_is_refused(run, capsys):
 
 
 def test_the_half_that_is_chosen_by_has_a_file_of_its_own(run, tmp_path):
-    for name in ("iris", "sonar", "diabetes"):  # validation, report, and one of CC-18
+    for name in ("iris", "sonar", "diabetes"):  # report, validation, and one of CC-18
         rows = pd.read_csv(tmp_path / "data" / "arff" / "parts" / "data.csv")[["size", "target"]]
         put(tmp_path / "data" / "pmlb" / name, rows, task="classification")
     found = run("--group", "pmlb", "--half", "validation", peers="linear", name="tabular-pmlb-validation")
-    assert {row["set"] for row in found["rows"]} == {"iris"}
-    assert {row["set"] for row in run("--group", "pmlb", "--half", "report", name="tabular-pmlb")["rows"]} == {"sonar"}
+    assert {row["set"] for row in found["rows"]} == {"sonar"}
+    assert {row["set"] for row in run("--group", "pmlb", "--half", "report", name="tabular-pmlb")["rows"]} == {"iris"}
 
 
 # --- rows --------------------------------------------------------------------------------------------------

@@ -48,6 +48,10 @@ class Base(Protocol):
         ...
 
 
+NO_BASE = "none"
+"""In the place of a base's name: nothing frozen is stood upon."""
+
+
 @dataclass(frozen=True, slots=True)
 class NoBase:
     """Stands where other families have a frozen base: nothing but the rows is read."""
@@ -55,7 +59,7 @@ class NoBase:
     @property
     def ref(self) -> BaseRef:
         """Return a reference to nothing."""
-        return BaseRef("none", "", "")
+        return BaseRef(NO_BASE, "", "")
 
 
 F = TypeVar("F", bound=Features)

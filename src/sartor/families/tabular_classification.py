@@ -16,12 +16,13 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
-from sartor.nn import table_baselines, table_coder, table_solver
+from sartor.families.interface import NO_BASE, Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
+from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
 from sartor.nn.table_solver import Calibration
 from sartor.nn.table_target import coder_of, head_of, net_of, shipped_generator, to_weights
+from sartor.nn.text_base import TextBase, load_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 OUT_OF_SCOPE_SHARE = 0.01
@@ -37,8 +38,8 @@ class TabularClassification(LabelFamily[Cells]):
     reads: ClassVar[Literal["texts", "tables"]] = "tables"
 
     @override
-    def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase:
-        return NoBase()
+    def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:
+        return NoBase() if requirement.base == NO_BASE else load_base(requirement.base, progress=progress)
 
     @override
     def encode(
@@ -46,7 +47,8 @@ class TabularClassification(LabelFamily[Cells]):
     ) -> Cells:
         progress("encode", 0, 0)
         cells, _ = columns.parse(records.frame_of(inputs), requirement.columns)
-        return Cells(cells.numbers, cells.codes)
+        texts_NTE = text_columns.embed(base, cells.texts, progress=progress) if cells.texts else None
+        return Cells(cells.numbers, cells.codes, texts_NTE)
 
     @override
     def encode_labels(self, base: Any, requirement: Requirement) -> Cells:

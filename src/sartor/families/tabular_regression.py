@@ -17,11 +17,12 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import Estimate, FloatArray, NoBase, NumberControl, NumberFamily
-from sartor.nn import table_baselines, table_coder, table_solver
+from sartor.families.interface import NO_BASE, Estimate, FloatArray, NoBase, NumberControl, NumberFamily
+from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
 from sartor.nn.table_target import coder_of, head_of, net_of, shipped_generator, to_weights
+from sartor.nn.text_base import TextBase, load_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 COVERAGE = 0.9
@@ -39,8 +40,8 @@ class TabularRegression(NumberFamily[Cells]):
     reads: ClassVar[Literal["texts", "tables"]] = "tables"
 
     @override
-    def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase:
-        return NoBase()
+    def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:
+        return NoBase() if requirement.base == NO_BASE else load_base(requirement.base, progress=progress)
 
     @override
     def encode(
@@ -48,7 +49,8 @@ class TabularRegression(NumberFamily[Cells]):
     ) -> Cells:
         progress("encode", 0, 0)
         cells, _ = columns.parse(records.frame_of(inputs), requirement.columns)
-        return Cells(cells.numbers, cells.codes)
+        texts_NTE = text_columns.embed(base, cells.texts, progress=progress) if cells.texts else None
+        return Cells(cells.numbers, cells.codes, texts_NTE)
 
     @override
     def generate(self, requirement: Requirement, support: Cells, values: FloatArray, *, seed: int) -> Weights:

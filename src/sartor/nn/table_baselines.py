@@ -63,7 +63,16 @@ def _inputs(peer: Peer, support: Cells, levels: Sequence[int], targets_NC: Float
         coder, known_ND = table_coder.learn(support, levels, targets_NC)
         return known_ND, coder.code(rows)
     known_ND, asked_ND = (np.hstack([cells.numbers_NM, _codes(cells)]) for cells in (support, rows))
-    return known_ND, asked_ND
+    if support.texts_NTE is None:
+        return known_ND, asked_ND
+    coder, known_texts_ND = table_coder.learn(_texts(support), (), targets_NC)
+    return np.hstack([known_ND, known_texts_ND]), np.hstack([asked_ND, coder.code(_texts(rows))])
+
+
+def _texts(cells: Cells) -> Cells:
+    """Return the columns of free text alone: trees are given the same numbers of them as our net."""
+    n = len(cells)
+    return Cells(np.zeros((n, 0)), np.zeros((n, 0), dtype=np.int64), cells.texts_NTE)
 
 
 def _codes(cells: Cells) -> Floats:
@@ -95,5 +104,6 @@ def _regressor(peer: Peer, support: Cells, seed: int) -> Any:
 
 
 def _categorical(support: Cells) -> Any:
+    """Return the places of codes."""
     numbers, codes = support.numbers_NM.shape[1], support.codes_NG.shape[1]
-    return np.r_[np.zeros(numbers, dtype=bool), np.ones(codes, dtype=bool)]
+    return list(range(numbers, numbers + codes))

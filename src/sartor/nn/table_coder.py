@@ -2,13 +2,14 @@
 
 Numbers: gaps are filled with the median and told by a column of their own; heavy tails (kurtosis above 10) are bent to
 a normal by 33 quantiles. Categories: one column a level up to 12; of more levels the 12 most frequent ones, how
-frequent the level is, and what the target usually is there, each row's own left out. Then every column is standardised
+frequent the level is, and what the target usually is there, each row's own left out. Free texts: where their
+embeddings lie along the 16 directions in which those of the rows differ most. Then every column is standardised
 and cut at four deviations. What cannot vary is left out, and beyond 400 columns those that tell least by themselves.
 
 No row is kept: medians, quantiles between 1% and 99%, and means over the rows of a level.
 
-Dimension key:   N: rows   M: columns of numbers   G: columns of categories   C: outputs   D: columns coded
-                 Q: quantiles
+Dimension key:   N: rows   M: columns of numbers   G: columns of categories   T: columns of text   C: outputs
+                 D: columns coded   Q: quantiles   E: width of an embedding   P: directions of embeddings
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,10 @@ _HEAVY = 10.0
 _QUANTILES = np.linspace(0.01, 0.99, 33)
 _PRIOR_ROWS = 5.0
 """Rows' worth of the overall mean that a level begins with."""
+TEXT_DIRECTIONS = 16
+"""Numbers that are told of a free text."""
+_ROWS_A_DIRECTION = 8
+_PRINCIPAL_ROWS = 5000
 _SCREENED_ROWS = 2000
 _NO_SPREAD = 1e-9
 
@@ -47,6 +52,8 @@ class Cells:
     """NaN where missing."""
     codes_NG: Ints
     """Index of the level; below 0 where it is missing or unknown."""
+    texts_NTE: NDArray[np.float32] | None = None
+    """Embeddings of columns of free text, zero where there is none; None where there are no such columns."""
 
     def __len__(self) -> int:
         """Return N."""
@@ -54,11 +61,14 @@ class Cells:
 
     def take(self, rows: Ints) -> "Cells":
         """Return these rows, in this order."""
-        return Cells(self.numbers_NM[rows], self.codes_NG[rows])
+        return Cells(
+            self.numbers_NM[rows], self.codes_NG[rows], None if self.texts_NTE is None else self.texts_NTE[rows]
+        )
 
     def order(self, targets_N: NDArray[np.generic]) -> Ints:
         """Return the rows in an order that does not depend on the one they came in."""
-        columns = [targets_N, *self.codes_NG.T, *np.nan_to_num(self.numbers_NM, nan=np.inf).T]
+        texts_TN = [] if self.texts_NTE is None else self.texts_NTE[:, :, 0].T
+        columns = [targets_N, *texts_TN, *self.codes_NG.T, *np.nan_to_num(self.numbers_NM, nan=np.inf).T]
         return np.lexsort(columns)
 
 
@@ -78,7 +88,11 @@ class Coder:
         return np.clip(coded_ND, -LARGEST, LARGEST).astype(np.float32)
 
     def _raw(self, cells: Cells, targets_NC: Floats | None) -> Floats:
-        columns = [*self._numbers(cells.numbers_NM), *self._categories(cells.codes_NG, targets_NC)]
+        columns = [
+            *self._numbers(cells.numbers_NM),
+            *self._categories(cells.codes_NG, targets_NC),
+            *self._texts(cells.texts_NTE),
+        ]
         return np.stack(columns, axis=1) if columns else np.zeros((len(cells), 0))
 
     def _numbers(self, numbers_NM: Floats) -> Iterator[Floats]:
@@ -118,6 +132,13 @@ class Coder:
         yield from usual_NC.T
         yield np.log1p(count_N)
 
+    def _texts(self, texts_NTE: NDArray[np.float32] | None) -> Iterator[Floats]:
+        if texts_NTE is not None:
+            along_NTP = np.einsum(
+                "nte,tep->ntp", texts_NTE - self._array("texts.middle"), self._array("texts.principal")
+            )
+            yield from along_NTP.reshape(len(texts_NTE), -1).T.astype(np.float64)
+
     def _array(self, name: str) -> NDArray[Any]:
         return self.tensors[name].numpy()
 
@@ -131,7 +152,11 @@ def learn(cells: Cells, levels: Sequence[int], targets_NC: Floats) -> tuple[Code
         targets_NC: one-hot classes, or standardised values (C = 1).
     """
     effects_NC = _told(targets_NC)
-    tensors = {**_number_tensors(cells.numbers_NM), **_category_tensors(cells.codes_NG, levels, effects_NC)}
+    tensors = {
+        **_number_tensors(cells.numbers_NM),
+        **_category_tensors(cells.codes_NG, levels, effects_NC),
+        **_text_tensors(cells.texts_NTE),
+    }
     raw_ND = Coder(tensors)._raw(cells, effects_NC)
     mean_D, spread_D = raw_ND.mean(axis=0), raw_ND.std(axis=0)
     kept = np.flatnonzero(spread_D > _NO_SPREAD * (1 + np.abs(mean_D)))
@@ -195,6 +220,21 @@ def _category_tensors(codes_NG: Ints, levels: Sequence[int], effects_NC: Floats)
             tensors[f"effects.{at}.sums"] = torch.from_numpy(sums_LC)
             tensors[f"effects.{at}.counts"] = torch.from_numpy(np.bincount(codes, minlength=many).astype(np.float64))
     return tensors
+
+
+def _text_tensors(texts_NTE: NDArray[np.float32] | None) -> dict[str, Tensor]:
+    """Return the mean embedding and the directions in which embeddings differ most, eight rows for each at least."""
+    if texts_NTE is None:
+        return {}
+    middle_TE = texts_NTE.mean(axis=0)
+    directions = max(1, min(TEXT_DIRECTIONS, len(texts_NTE) // _ROWS_A_DIRECTION))
+    centred_TNE = np.moveaxis(texts_NTE[:_PRINCIPAL_ROWS] - middle_TE, 1, 0).astype(np.float64)
+    _, principal_TEE = np.linalg.eigh(np.swapaxes(centred_TNE, 1, 2) @ centred_TNE)
+    principal_TEP = principal_TEE[:, :, ::-1][:, :, :directions]
+    return {
+        "texts.middle": torch.from_numpy(middle_TE),
+        "texts.principal": torch.from_numpy(principal_TEP.astype(np.float32)),
+    }
 
 
 def _strongest(coded_ND: NDArray[np.float32], targets_NC: Floats) -> Ints:

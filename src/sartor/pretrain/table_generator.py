@@ -43,7 +43,7 @@ class Dial:
     """Steps' worth of tables that are looked at."""
 
 
-CPU = Dial(Pace(steps=12_000, rate=2e-3, warm_up=200, every=500), tables=32, cells=8_000)
+CPU = Dial(Pace(steps=12_000, rate=2e-3, warm_up=200, every=250), tables=16, cells=8_000)
 GPU = Dial(Pace(steps=20_000, rate=1e-3, warm_up=500, every=1_000), tables=512, cells=16_000, width=128, layers=5)
 
 

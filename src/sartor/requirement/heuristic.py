@@ -52,7 +52,7 @@ def understand(
         NotFoundError: when the kind or the base is not known.
     """
     if task.kind in tables.KINDS or task.target or (rows and rows.target):
-        return tables.understand_table(task, rows, name=name)
+        return tables.understand_table(task, rows, name=name, base=base)
     kind, why_kind = kind_of(task, rows)
     if kind == WRITES:
         return understand_writing(task, rows, name=name, base=base, unlabelled=unlabelled, why=why_kind)

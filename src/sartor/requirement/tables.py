@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.assets import catalogue
 from sartor.data import columns, records
 from sartor.errors import DataError, TaskError
-from sartor.requirement.understood import Understood, described
+from sartor.families.interface import NO_BASE
+from sartor.requirement import language as languages
+from sartor.requirement.understood import Understood, described, sample
 from sartor.types import Column, Example, Label, Note, Requirement, Rows, Task
 
 CLASSES = "tabular-classification"
@@ -21,13 +24,14 @@ _ENOUGH = 20
 """Rows a model of a table is worth looking at from."""
 
 
-def understand_table(task: Task, rows: Rows | None, *, name: str) -> Understood:
+def understand_table(task: Task, rows: Rows | None, *, name: str, base: str | None = None) -> Understood:
     """Work out whether classes or values are foretold, and from which columns.
 
     Args:
         task: in the user's words.
         rows: as :func:`sartor.data.records.read_records` gives them.
         name: of the model, where the task has none.
+        base: that reads free texts, where there are any; chosen for their language unless given.
 
     Raises:
         TaskError: when there are no rows: a table cannot be told from its description.
@@ -48,10 +52,11 @@ def understand_table(task: Task, rows: Rows | None, *, name: str) -> Understood:
     found, column_notes = columns.learn(
         frame.assign(**{_TARGET: [example.output for example in examples]}), target=_TARGET
     )
-    if all(column.kind in ("ignored", "text") for column in found):
+    if all(column.kind == "ignored" for column in found):
         raise DataError(
             f"No column says anything of {target!r}: {_ignored(found)}. Give columns that differ from row to row."
         )
+    chosen = _base(found, frame, base)
     labels, unit = (), ""
     if kind == CLASSES:
         labels = _labels([str(example.output) for example in examples], target)
@@ -63,7 +68,7 @@ def understand_table(task: Task, rows: Rows | None, *, name: str) -> Understood:
         Note("kind", f"Kind: {kind}, {why}."),
         Note("target", f"Foretold: {target!r}, from {_read(found)} of {len(found)} columns."),
         *column_notes,
-        *_texts(found),
+        *_texts(found, chosen),
         *_size(len(examples)),
     )
     requirement = Requirement(
@@ -72,7 +77,7 @@ def understand_table(task: Task, rows: Rows | None, *, name: str) -> Understood:
         description=description,
         labels=labels,
         language=task.language or "",
-        base="none",
+        base=chosen,
         max_tokens=0,
         limits=task.limits,
         notes=notes,
@@ -143,7 +148,15 @@ def _labels(outputs: Sequence[str], target: str) -> tuple[Label, ...]:
 
 
 def _read(found: Sequence[Column]) -> int:
-    return sum(column.kind not in ("ignored", "text") for column in found)
+    return sum(column.kind != "ignored" for column in found)
+
+
+def _base(found: Sequence[Column], frame: records.Frame, asked: str | None) -> str:
+    """Return the base that reads free texts, the frozen one without an anchor; none where there are no texts."""
+    texts = [str(cell) for column in found if column.kind == "text" for cell in frame[column.name].dropna()]
+    if not texts:
+        return NO_BASE
+    return asked or catalogue.for_language(languages.detect(sample(texts))[0]).partition("+")[0]
 
 
 def _ignored(found: Sequence[Column]) -> str:
@@ -151,11 +164,11 @@ def _ignored(found: Sequence[Column]) -> str:
     return ", ".join(first) + (" …" if len(found) > 5 else "")
 
 
-def _texts(found: Sequence[Column]) -> Iterator[Note]:
+def _texts(found: Sequence[Column], base: str) -> Iterator[Note]:
     names = [repr(column.name) for column in found if column.kind == "text"]
     if names:
-        are = "is free text and is" if len(names) == 1 else "are free text and are"
-        yield Note("columns", f"{', '.join(names[:5])} {are} not read yet.", "warning")
+        are = "is free text, read" if len(names) == 1 else "are free texts, read"
+        yield Note("columns", f"{', '.join(names[:5])} {are} by the base {base}.")
 
 
 def _size(n: int) -> Iterator[Note]:
