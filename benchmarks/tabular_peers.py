@@ -33,6 +33,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 Task = Literal["classification", "regression"]
 MODEL = "sartor"
+FLOOR = "sartor-floor"
 LINEAR = "linear"
 DEFAULT = (LINEAR, "random-forest", "hist-gradient-boosting", "catboost", "xgboost", MODEL)
 SEARCH_SECONDS = 60.0
@@ -64,7 +65,7 @@ def make(name: str, task: Task, nominal: Sequence[str], seed: int, *, seconds: f
 
 def missing(name: str) -> str:
     """Return the package that a peer lacks, or nothing."""
-    if name == MODEL:
+    if name in (MODEL, FLOOR):
         return "" if importlib.util.find_spec("sartor.tabular") else "sartor.tabular"
     package = name.removesuffix("-60s")
     return package if package in ("catboost", "xgboost") and importlib.util.find_spec(package) is None else ""
@@ -73,7 +74,7 @@ def missing(name: str) -> str:
 @cache
 def stamp(name: str) -> str:
     """Return what a peer's figures depend on beside the rows: the version of its library, or the model's own files."""
-    if name == MODEL:
+    if name in (MODEL, FLOOR):
         folder = Path(import_module(MODEL).__file__ or "").parent
         digest = hashlib.sha256()
         for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".safetensors", ".json")):
@@ -137,12 +138,20 @@ def sartor(task: Task, nominal: Sequence[str], seed: int) -> Any:
     return Sartor(made, tuple(nominal))
 
 
+def floor(task: Task, nominal: Sequence[str], seed: int) -> Any:
+    """Return the same model whose generator has learned nothing: what the learned part must beat."""
+    package = import_module("sartor.tabular")
+    maker = package.SartorClassifier if task == "classification" else package.SartorRegressor
+    return Sartor(maker(learned=False), tuple(nominal))
+
+
 MAKERS: Mapping[str, Callable[..., Any]] = {
     LINEAR: linear,
     "random-forest": random_forest,
     "hist-gradient-boosting": hist_gradient_boosting,
     "catboost": catboost,
     "xgboost": xgboost,
+    FLOOR: floor,
     MODEL: sartor,
 }
 KNOWN = (*MAKERS, "catboost-60s", "xgboost-60s")

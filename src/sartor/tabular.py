@@ -33,6 +33,7 @@ from sartor.data import columns, records
 from sartor.families.tabular_regression import BEYOND, COVERAGE
 from sartor.nn import table_coder, table_solver
 from sartor.nn.table_coder import Cells, Coder
+from sartor.nn.table_generator import TableGenerator
 from sartor.nn.table_solver import Solved
 from sartor.nn.table_target import shipped_generator
 from sartor.types import Column
@@ -45,6 +46,7 @@ class _Table(BaseEstimator):
 
     members: int
     guard: bool
+    learned: bool
     random_state: int | None
     n_features_in_: int
     _columns: tuple[Column, ...] | None
@@ -96,7 +98,7 @@ class _Table(BaseEstimator):
         self._coder, coded_ND = table_coder.learn(cells, levels, targets_NC)
         self._origin = _origin(self._numbers, self._categories, levels, self._coder)
         return table_solver.solve(
-            shipped_generator(),
+            shipped_generator() if self.learned else TableGenerator(),
             coded_ND,
             targets_NC,
             classes=classes,
@@ -119,6 +121,7 @@ class SartorClassifier(ClassifierMixin, _Table):
     Args:
         members: nets that are generated and averaged.
         guard: whether rows left out may give a share of the answer to random units and to plain ridge.
+        learned: False for a generator that has learned nothing: the control that a learned one must beat.
         class_weight: as scikit-learn has it: None, ``"balanced"`` or a dict; exact, as sample weights are.
         random_state: of the random part of the nets; None is 0, so that the same rows give the same model.
     """
@@ -128,11 +131,13 @@ class SartorClassifier(ClassifierMixin, _Table):
         *,
         members: int = table_solver.MEMBERS,
         guard: bool = True,
+        learned: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         random_state: int | None = None,
     ) -> None:
         self.members = members
         self.guard = guard
+        self.learned = learned
         self.class_weight = class_weight
         self.random_state = random_state
 
@@ -182,14 +187,21 @@ class SartorRegressor(RegressorMixin, _Table):
     Args:
         members: nets that are generated and averaged.
         guard: whether rows left out may give a share of the answer to random units and to plain ridge.
+        learned: False for a generator that has learned nothing: the control that a learned one must beat.
         random_state: of the random part of the nets; None is 0, so that the same rows give the same model.
     """
 
     def __init__(
-        self, *, members: int = table_solver.MEMBERS, guard: bool = True, random_state: int | None = None
+        self,
+        *,
+        members: int = table_solver.MEMBERS,
+        guard: bool = True,
+        learned: bool = True,
+        random_state: int | None = None,
     ) -> None:
         self.members = members
         self.guard = guard
+        self.learned = learned
         self.random_state = random_state
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:

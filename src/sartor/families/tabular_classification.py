@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
@@ -20,6 +21,7 @@ from sartor.families.interface import NO_BASE, Condition, Control, FloatArray, I
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
+from sartor.nn.table_generator import TableGenerator
 from sartor.nn.table_solver import Calibration
 from sartor.nn.table_target import coder_of, head_of, net_of, shipped_generator, to_weights
 from sartor.nn.text_base import TextBase, load_base
@@ -56,21 +58,7 @@ class TabularClassification(LabelFamily[Cells]):
 
     @override
     def generate(self, requirement: Requirement, condition: Condition[Cells], *, seed: int) -> Weights:
-        n_labels = len(requirement.labels)
-        if len(np.unique(condition.targets)) < 2:
-            return {"constant": torch.from_numpy(_shares(condition.targets, n_labels))}
-        order = condition.support.order(condition.targets)
-        support, targets_N = condition.support.take(order), condition.targets[order]
-        targets_NC = np.eye(n_labels)[targets_N]
-        coder, coded_ND = table_coder.learn(support, _levels(requirement), targets_NC)
-        solved = table_solver.solve(shipped_generator(), coded_ND, targets_NC, classes=n_labels, seed=seed)
-        calibration = table_solver.calibrate(solved.left_out_NC, targets_N[solved.rows])
-        scope_N = calibration.probabilities(solved.left_out_NC).max(axis=1)
-        return to_weights(coder, solved) | {
-            "calibration.warmth": torch.tensor([calibration.plain, calibration.sharp], dtype=torch.float64),
-            "calibration.bias": torch.from_numpy(calibration.bias_C),
-            "scope.threshold": torch.tensor(float(np.quantile(scope_N, OUT_OF_SCOPE_SHARE)), dtype=torch.float64),
-        }
+        return _generated(shipped_generator(), requirement, condition, seed)
 
     @override
     def predict(self, requirement: Requirement, weights: Weights, features: Cells) -> Prediction:
@@ -91,11 +79,32 @@ class TabularClassification(LabelFamily[Cells]):
     def controls(self, requirement: Requirement) -> Sequence[Control[Cells]]:
         return (
             Control("majority", "Majority class", majority),
+            Control("floor", "Sartor with nothing learned", floor),
             *(Control(peer, title, _peer(peer)) for peer, title, _ in PEERS),
         )
 
 
 FAMILY = TabularClassification()
+
+
+def _generated(
+    generator: TableGenerator, requirement: Requirement, condition: Condition[Cells], seed: int
+) -> dict[str, Tensor]:
+    n_labels = len(requirement.labels)
+    if len(np.unique(condition.targets)) < 2:
+        return {"constant": torch.from_numpy(_shares(condition.targets, n_labels))}
+    order = condition.support.order(condition.targets)
+    support, targets_N = condition.support.take(order), condition.targets[order]
+    targets_NC = np.eye(n_labels)[targets_N]
+    coder, coded_ND = table_coder.learn(support, _levels(requirement), targets_NC)
+    solved = table_solver.solve(generator, coded_ND, targets_NC, classes=n_labels, seed=seed)
+    calibration = table_solver.calibrate(solved.left_out_NC, targets_N[solved.rows])
+    scope_N = calibration.probabilities(solved.left_out_NC).max(axis=1)
+    return to_weights(coder, solved) | {
+        "calibration.warmth": torch.tensor([calibration.plain, calibration.sharp], dtype=torch.float64),
+        "calibration.bias": torch.from_numpy(calibration.bias_C),
+        "scope.threshold": torch.tensor(float(np.quantile(scope_N, OUT_OF_SCOPE_SHARE)), dtype=torch.float64),
+    }
 
 
 def _levels(requirement: Requirement) -> list[int]:
@@ -115,6 +124,12 @@ def _shares(targets_N: IntArray, n_labels: int) -> FloatArray:
 def majority(requirement: Requirement, condition: Condition[Cells], rows: Cells, seed: int) -> FloatArray:
     """Return the labels' shares for every row."""
     return np.tile(_shares(condition.targets, len(requirement.labels)), (len(rows), 1))
+
+
+def floor(requirement: Requirement, condition: Condition[Cells], rows: Cells, seed: int) -> FloatArray:
+    """Return what the same solver says where the generator has learned nothing: random units and plain ridge."""
+    weights = _generated(TableGenerator(), requirement, condition, seed)
+    return FAMILY.predict(requirement, weights, rows).probabilities
 
 
 def _peer(peer: Peer) -> Callable[[Requirement, Condition[Cells], Cells, int], FloatArray]:

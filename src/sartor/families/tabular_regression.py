@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
@@ -21,6 +22,7 @@ from sartor.families.interface import NO_BASE, Estimate, FloatArray, NoBase, Num
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
+from sartor.nn.table_generator import TableGenerator
 from sartor.nn.table_target import coder_of, head_of, net_of, shipped_generator, to_weights
 from sartor.nn.text_base import TextBase, load_base
 from sartor.types import Progress, Requirement, Weights, silent
@@ -54,24 +56,7 @@ class TabularRegression(NumberFamily[Cells]):
 
     @override
     def generate(self, requirement: Requirement, support: Cells, values: FloatArray, *, seed: int) -> Weights:
-        spread = float(values.std())
-        if spread <= 1e-12 * (1 + abs(float(values.mean()))):
-            return {"constant": torch.tensor(float(values.mean()), dtype=torch.float64)}
-        order = support.order(values)
-        known, values_N = support.take(order), values[order]
-        middle = float(values_N.mean())
-        targets_N1 = ((values_N - middle) / spread)[:, None]
-        coder, coded_ND = table_coder.learn(known, _levels(requirement), targets_N1)
-        solved = table_solver.solve(shipped_generator(), coded_ND, targets_N1, classes=0, seed=seed)
-        errors_N = np.abs(solved.left_out_NC[:, 0] - targets_N1[solved.rows, 0])
-        low, high = values_N.min(), values_N.max()
-        room = BEYOND * (high - low)
-        return to_weights(coder, solved) | {
-            "target.middle": torch.tensor(middle, dtype=torch.float64),
-            "target.spread": torch.tensor(spread, dtype=torch.float64),
-            "target.range": torch.tensor([low - room, high + room], dtype=torch.float64),
-            "interval": torch.tensor(_quantile(errors_N) * spread, dtype=torch.float64),
-        }
+        return _generated(shipped_generator(), requirement, support, values, seed)
 
     @override
     def predict(self, requirement: Requirement, weights: Weights, features: Cells) -> Estimate:
@@ -92,11 +77,35 @@ class TabularRegression(NumberFamily[Cells]):
     def controls(self, requirement: Requirement) -> Sequence[NumberControl[Cells]]:
         return (
             NumberControl("mean", "The mean of the rows", mean),
+            NumberControl("floor", "Sartor with nothing learned", floor),
             *(NumberControl(peer, title, _peer(peer)) for peer, _, title in PEERS),
         )
 
 
 FAMILY = TabularRegression()
+
+
+def _generated(
+    generator: TableGenerator, requirement: Requirement, support: Cells, values: FloatArray, seed: int
+) -> dict[str, Tensor]:
+    spread = float(values.std())
+    if spread <= 1e-12 * (1 + abs(float(values.mean()))):
+        return {"constant": torch.tensor(float(values.mean()), dtype=torch.float64)}
+    order = support.order(values)
+    known, values_N = support.take(order), values[order]
+    middle = float(values_N.mean())
+    targets_N1 = ((values_N - middle) / spread)[:, None]
+    coder, coded_ND = table_coder.learn(known, _levels(requirement), targets_N1)
+    solved = table_solver.solve(generator, coded_ND, targets_N1, classes=0, seed=seed)
+    errors_N = np.abs(solved.left_out_NC[:, 0] - targets_N1[solved.rows, 0])
+    low, high = values_N.min(), values_N.max()
+    room = BEYOND * (high - low)
+    return to_weights(coder, solved) | {
+        "target.middle": torch.tensor(middle, dtype=torch.float64),
+        "target.spread": torch.tensor(spread, dtype=torch.float64),
+        "target.range": torch.tensor([low - room, high + room], dtype=torch.float64),
+        "interval": torch.tensor(_quantile(errors_N) * spread, dtype=torch.float64),
+    }
 
 
 def _levels(requirement: Requirement) -> list[int]:
@@ -117,6 +126,12 @@ def _quantile(errors_N: FloatArray) -> float:
 def mean(requirement: Requirement, support: Cells, values: FloatArray, rows: Cells, seed: int) -> FloatArray:
     """Return the mean of the known values for every row."""
     return np.full(len(rows), values.mean())
+
+
+def floor(requirement: Requirement, support: Cells, values: FloatArray, rows: Cells, seed: int) -> FloatArray:
+    """Return what the same solver says where the generator has learned nothing: random units and plain ridge."""
+    weights = _generated(TableGenerator(), requirement, support, values, seed)
+    return FAMILY.predict(requirement, weights, rows).values
 
 
 def _peer(peer: Peer) -> Callable[[Requirement, Cells, FloatArray, Cells, int], FloatArray]:
