@@ -14,6 +14,8 @@ from torch import Tensor
 
 _LEAST = 1e-12
 """Of a row's squared length, and of what a row leaves to the others."""
+_ROUNDINGS = 8
+"""By how many last digits of its largest entry a Gram matrix may be wrong in a direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def left_out(features_BNF: Tensor, targets_BNC: Tensor, penalty_B: Tensor) -> Te
         fitted_BNC = whitened_BFN.mT @ (whitened_BFN @ y_BNC)
         leverage_BN = whitened_BFN.square().sum(1)
     else:
-        added_B11 = (penalty_B * scale(x_BNF))[:, None, None]
+        added_B11 = _added(x_BNF, penalty_B)
         inverse_BNN = torch.cholesky_inverse(root_BKK)
         fitted_BNC = y_BNC - added_B11 * (inverse_BNN @ y_BNC)
         leverage_BN = 1 - added_B11[..., 0] * inverse_BNN.diagonal(dim1=1, dim2=2)
@@ -61,9 +63,14 @@ def left_out(features_BNF: Tensor, targets_BNC: Tensor, penalty_B: Tensor) -> Te
 
 def _root(x_BNF: Tensor, penalty_B: Tensor) -> Tensor:
     """Return the Cholesky factor of the penalised Gram matrix, of features or of rows, whichever are fewer."""
-    added_B11 = (penalty_B * scale(x_BNF))[:, None, None]
     gram_BKK = x_BNF.mT @ x_BNF if x_BNF.shape[2] <= x_BNF.shape[1] else x_BNF @ x_BNF.mT
-    return torch.linalg.cholesky(gram_BKK + added_B11 * torch.eye(gram_BKK.shape[-1]).to(x_BNF))
+    return torch.linalg.cholesky(gram_BKK + _added(x_BNF, penalty_B) * torch.eye(gram_BKK.shape[-1]).to(x_BNF))
+
+
+def _added(x_BNF: Tensor, penalty_B: Tensor) -> Tensor:
+    """Return (B, 1, 1) what a penalty adds to the Gram matrix: never less than what its rounding takes away."""
+    least = _ROUNDINGS * torch.finfo(x_BNF.dtype).eps * x_BNF.shape[1]
+    return (penalty_B.clamp_min(least) * scale(x_BNF))[:, None, None]
 
 
 def scale(centred_BNF: Tensor) -> Tensor:
@@ -180,7 +187,9 @@ class Sums:
         mean_F, mean_C = self.features_F / self.weight, self.targets_C / self.weight
         gram_FF = self.gram_FF - self.weight * mean_F[:, None] * mean_F
         aligned_FC = self.aligned_FC - self.weight * mean_F[:, None] * mean_C
-        added = penalty * (gram_FF.trace() / self.weight).clamp_min(_LEAST)
+        # centring takes off what is common to all rows, and leaves the rounding of the whole
+        rounding = _ROUNDINGS * torch.finfo(torch.float64).eps * self.gram_FF.trace()
+        added = torch.maximum(penalty * (gram_FF.trace() / self.weight).clamp_min(_LEAST), rounding)
         root_FF = torch.linalg.cholesky(gram_FF + added * torch.eye(len(gram_FF), dtype=torch.float64))
         weight_FC = torch.cholesky_solve(aligned_FC, root_FF)
         return Head(weight_FC[None], (mean_C - mean_F @ weight_FC)[None])
