@@ -42,6 +42,9 @@ _ROWS_A_DIRECTION = 8
 _PRINCIPAL_ROWS = 5000
 _SCREENED_ROWS = 2000
 _NO_SPREAD = 1e-9
+"""Of a mean: what may be rounding."""
+_LEAST, _MOST = 1e-100, 1e120
+"""Smaller spreads are none; larger numbers are cut, so that their squares can be summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Coder:
 
     def _numbers(self, numbers_NM: Floats) -> Iterator[Floats]:
         middle, bent, gaps = self._array("numbers.middle"), self._array("numbers.bent"), self._array("numbers.gaps")
+        numbers_NM = np.clip(numbers_NM, -_MOST, _MOST)
         for at in range(numbers_NM.shape[1]):
             missing_N = np.isnan(numbers_NM[:, at])
             filled_N = np.where(missing_N, middle[at], numbers_NM[:, at])
@@ -159,7 +163,7 @@ def learn(cells: Cells, levels: Sequence[int], targets_NC: Floats) -> tuple[Code
     }
     raw_ND = Coder(tensors)._raw(cells, effects_NC)
     mean_D, spread_D = raw_ND.mean(axis=0), raw_ND.std(axis=0)
-    kept = np.flatnonzero(spread_D > _NO_SPREAD * (1 + np.abs(mean_D)))
+    kept = np.flatnonzero(spread_D > np.maximum(_NO_SPREAD * np.abs(mean_D), _LEAST))
     shaped = Coder({**tensors, **_shape(kept, mean_D, spread_D)})
     coded_ND = shaped._standardised(raw_ND)
     if len(kept) > MOST_COLUMNS:
@@ -185,7 +189,7 @@ def _told(targets_NC: Floats) -> Floats:
 
 
 def _number_tensors(numbers_NM: Floats) -> dict[str, Tensor]:
-    width = numbers_NM.shape[1]
+    numbers_NM, width = np.clip(numbers_NM, -_MOST, _MOST), numbers_NM.shape[1]
     middle, knots, values = np.zeros(width), np.zeros((width, len(_QUANTILES))), np.zeros((width, len(_QUANTILES)))
     bent, gaps = np.zeros(width, dtype=bool), np.isnan(numbers_NM).any(axis=0)
     for at in range(width):
@@ -195,7 +199,7 @@ def _number_tensors(numbers_NM: Floats) -> dict[str, Tensor]:
         middle[at] = np.median(known)
         centred = known - known.mean()
         spread = centred.std()
-        if spread > 0 and np.mean((centred / spread) ** 4) > _HEAVY and len(np.unique(known[:1000])) > 10:
+        if spread > _LEAST and np.mean((centred / spread) ** 4) > _HEAVY and len(np.unique(known[:1000])) > 10:
             bent[at] = True
             knots[at] = np.quantile(known, _QUANTILES)
             ordered = np.sort(known)
