@@ -102,7 +102,7 @@ def solve(
         targets_NC: one-hot classes, or standardised values (C = 1).
         classes: 0 for values.
         weight_N: how much each row counts.
-        members: generated nets.
+        members: generated nets; at least two, since no net judges the rows it was generated from.
         seed: of their draws.
         guarded: whether left-out rows choose among the three ways; if not, what was generated answers alone.
     """
@@ -111,15 +111,17 @@ def solve(
     rows = _chosen_rows(len(coded_ND), seed)
     support = _support(coded_ND[rows], targets_NC[rows], classes)
     weight_n = None if weight_N is None else weight_N[rows]
-    fold_N = _folds(targets_NC[rows], classes, seed)
+    members = max(members, 2)
+    folds = min(FOLDS, members)  # so that every row has its judge
+    fold_N = _folds(targets_NC[rows], classes, seed, folds)
     with torch.no_grad():
         # no row has a part in the hidden layer by which it is judged
         made = [
-            table_generator.generate(generator, _without(support, fold_N != at % FOLDS), _draws(support, seed, at))[-1]
+            table_generator.generate(generator, _without(support, fold_N != at % folds), _draws(support, seed, at))[-1]
             for at in range(members)
         ]
         hidden = [[one.hidden for one in made]]
-        judged = [[fold_N == at % FOLDS for at in range(members)]]
+        judged = [[fold_N == at % folds for at in range(members)]]
         if guarded:
             plain = [
                 table_generator.floor(support, _draws(support, seed, members + at))
@@ -133,7 +135,7 @@ def solve(
     mixed_NC = np.tensordot(shares_T, left_out_TNC, axes=1)
     everything = None if len(rows) == len(coded_ND) else _Everything(coded_ND, targets_NC, weight_N)
     net = _joined([way.members for way in ways], shares_T, coded_ND.shape[1], everything)
-    errors = {**dict(zip(WAYS, errors_T, strict=False)), "mix": _error(mixed_NC, targets_NC[rows], None)}
+    errors = {**dict(zip(WAYS, errors_T, strict=False)), "mix": _error(mixed_NC, targets_NC[rows], weight_n)}
     importance_D = np.mean([one.importance_BD[0].double().numpy() for one in made], axis=0)
     return Solved(net, mixed_NC, rows, dict(zip(WAYS, shares_T.tolist(), strict=False)), errors, importance_D)
 
@@ -156,13 +158,13 @@ def _chosen_rows(n: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, MOST_ROWS, replace=False))
 
 
-def _folds(targets_NC: Floats, classes: int, seed: int) -> NDArray[np.int64]:
+def _folds(targets_NC: Floats, classes: int, seed: int, folds: int) -> NDArray[np.int64]:
     """Return (N,) the fold of each row; the rows of a class are spread over all."""
     n = len(targets_NC)
     drawn_N = np.random.default_rng([seed, 7]).random(n)
     by_class = np.lexsort((drawn_N, targets_NC.argmax(axis=1) if classes else np.zeros(n)))
     fold_N = np.empty(n, dtype=np.int64)
-    fold_N[by_class] = np.arange(n) % FOLDS
+    fold_N[by_class] = np.arange(n) % folds
     return fold_N
 
 
