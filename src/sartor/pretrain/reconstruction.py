@@ -160,7 +160,7 @@ class ReconstructionLesson:
     targets: Mapping[str, Mapping[str, Tensor]]
     """Task -> site -> B (W, O, r)."""
     normal: Normal
-    conditions: int = 16
+    conditions: int = 8
     """A step."""
     support: int = 16
     """Labelled rows of a condition at most."""
