@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.equal_quality import TITLES, times
+from benchmarks.heads import HEADS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,14 +18,14 @@ BEGIN, END = "<!-- results: python -m benchmarks.readme -->", "<!-- /results -->
 
 def main() -> None:
     """Write the README anew."""
-    path = ROOT / "README.md"
-    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, tables in ((ROOT / "README.md", sections()), (ROOT / "benchmarks" / "README.md", heads())):
+        path.write_text(filled(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
-def filled(readme: str) -> str:
-    """Return ``readme`` with the tables of today's results between the markers."""
+def filled(readme: str, tables: str) -> str:
+    """Return ``readme`` with tables between the markers."""
     before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{sections()}{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{tables}{END}{rest.split(END)[1]}"
 
 
 def sections() -> str:
@@ -279,7 +280,7 @@ def generation() -> str:
             (
                 title,
                 f"{losses['mean'][arm][0]:.2f}",
-                f"{ahead[0]:+.2f} [{ahead[1]:+.2f}, {ahead[2]:+.2f}]{tie(ahead)}" if ahead else "",
+                nats(ahead),
                 points(exact["mean"][arm]) if arm in exact["mean"] else "",
                 gap(right) if right else "",
                 f"{seconds:.1f} s" if seconds else "",
@@ -392,6 +393,63 @@ def _below(parts: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """Return which sets are below the linear model over their splits, after Holm's correction."""
     names = [name for _, found in parts for name in found["below_linear"]["below_after_holm"]]
     return f"Below the linear model on a set after Holm's correction: {', '.join(names) or 'none'}."
+
+
+CELLS = {
+    "gradient, answers": "**gradient steps** (as shipped)",
+    **{f"{head}, {objective}": f"{head}" for objective in ("answers", "checkpoints") for head in HEADS},
+    "own": "an adapter trained as targets are, on the task's own 15 rows",
+}
+"""Of the table of weight heads, in its order."""
+
+
+def heads() -> str:
+    """Return the table of weight heads and objectives, which stands beside the benchmarks."""
+    found = read("heads")
+    summary = found["summary"]
+    rows = []
+    for cell, title in CELLS.items():
+        if cell not in summary["mean"]:
+            continue
+        mean, below = summary["mean"][cell], summary["right_below"][cell]
+        told = summary["cells"].get(cell, {})
+        last = told["looks"][-1] if told else {}
+        rows.append(
+            (
+                title,
+                cell.partition(", ")[2],
+                f"{told['parameters'] / 1e6:.1f}" if told else "",
+                str(last.get("step", "")),
+                f"{mean['right'][0]:.2f}",
+                *(nats(below.get(arm)) for arm in ("anchor", "other", "mean")),
+                f"{told['dial']:g}: {nats(below['anchor, at dial'])}" if told else "",
+                f"{last['watched']['blocks']:.2f}" if "blocks" in last.get("watched", {}) else "",
+            )
+        )
+    anchor = next(iter(summary["mean"].values()))["anchor"][0]
+    return section(
+        f"**Weight heads and what they learn from**: {summary['tasks']} held-out tasks in {summary['groups']} groups, "
+        f"nats a token of the right answer (less is better), where the anchor stands at {anchor:.2f}. Differences are "
+        "what the right condition gains, 95% over groups. *Blocks*: mean square of what is left of the checkpoints of "
+        "validation tasks, of which foretelling the mean of training tasks' leaves about one.",
+        (
+            *("head", "learned from", "million weights", "steps", "nats"),
+            *(
+                "gain on the anchor",
+                "… on another task's condition",
+                "… on the mean",
+                "at the validated dial, on the anchor",
+            ),
+            "blocks",
+        ),
+        rows,
+        found,
+    )
+
+
+def nats(metric: Sequence[float] | None) -> str:
+    """Return a difference in nats with its interval and what it is called."""
+    return f"{metric[0]:+.2f} [{metric[1]:+.2f}, {metric[2]:+.2f}]{tie(metric)}" if metric else ""
 
 
 def tie(metric: Sequence[float]) -> str:

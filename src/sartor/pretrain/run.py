@@ -6,6 +6,7 @@ a person to see (LOG.md has the balanced accuracy by which numbers of steps were
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,25 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How many seconds of the processor, for runs whose steps cost different amounts; looks do not count."""
+
+    seconds: float
+    rate: float
+    looks: int = 4
+    """Spread evenly over the seconds, the last one at the end."""
+    warm_up: float = 0.1
+    """Share of the seconds."""
+    decay: float = 0.01
+
+    def rate_at(self, spent: float) -> float:
+        """Return the rate when so many seconds are spent."""
+        share = min(spent / self.seconds, 1)
+        cosine = (1 + math.cos(math.pi * share)) / 2
+        return self.rate * min((share + 0.01) / self.warm_up, 1) * (0.05 + 0.95 * cosine)
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """How the run stood at a step."""
 
@@ -83,11 +103,11 @@ def descend(
     on_look: Callable[[Look], None],
 ) -> Parameters:
     """Change the parameters step by step, going on from ``folder`` if a run lies there; return them."""
-    run = _Run(parameters, pace)
+    run = _Run(parameters, pace.rate, pace.decay)
     if (folder / CHECKPOINT).exists():
         run.load(folder)
     while run.step < pace.steps:
-        run.learn(objective, pace, seed)
+        run.learn(objective, pace.rate_at(run.step + 1), seed)
         if run.step % pace.every == 0 or run.step == pace.steps:
             with torch.no_grad():
                 watched = {name: float(loss) for name, loss in objective.watch(run.parameters).items()}
@@ -97,10 +117,44 @@ def descend(
     return {name: tensor.detach() for name, tensor in run.parameters.items()}
 
 
+def descend_for(
+    objective: Objective,
+    parameters: Parameters,
+    budget: Budget,
+    *,
+    seed: int,
+    on_look: Callable[[Look, Parameters, float], None],
+    clock: Callable[[], float] = time.process_time,
+) -> None:
+    """Change the parameters until the budget is spent; what is learned is told in looks alone.
+
+    Args:
+        objective: what is learned.
+        parameters: where it begins.
+        budget: how long, and how fast.
+        seed: of what is drawn.
+        on_look: is given the parameters as they are, too, and the seconds that were spent.
+        clock: seconds of the processor.
+    """
+    run = _Run(parameters, budget.rate, budget.decay)
+    spent, looked = 0.0, 0
+    while looked < budget.looks:
+        began = clock()
+        run.learn(objective, budget.rate_at(spent), seed)
+        spent += clock() - began
+        if spent >= budget.seconds * (looked + 1) / budget.looks:
+            looked = int(spent * budget.looks / budget.seconds)  # a long step may pass two of them
+            with torch.no_grad():
+                watched = {name: float(loss) for name, loss in objective.watch(run.parameters).items()}
+            found = {name: tensor.detach().clone() for name, tensor in run.parameters.items()}
+            on_look(Look(run.step, run.learned, watched), found, spent)
+            run.recent = []
+
+
 class _Run:
     """What changes from step to step."""
 
-    def __init__(self, parameters: Parameters, pace: Pace) -> None:
+    def __init__(self, parameters: Parameters, rate: float, decay: float) -> None:
         self.parameters = {name: tensor.clone().requires_grad_() for name, tensor in parameters.items()}
         matrices, vectors, numbers = (
             [tensor for tensor in self.parameters.values() if tensor.dim() in dims]
@@ -109,8 +163,8 @@ class _Run:
         self.paced = [*matrices, *vectors]
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": matrices, "lr": pace.rate, "weight_decay": pace.decay},
-                {"params": vectors, "lr": pace.rate, "weight_decay": 0.0},
+                {"params": matrices, "lr": rate, "weight_decay": decay},
+                {"params": vectors, "lr": rate, "weight_decay": 0.0},
                 {"params": numbers, "lr": _NUMBERS_RATE, "weight_decay": 0.0},
             ],
             betas=(0.9, 0.98),
@@ -119,11 +173,11 @@ class _Run:
         self.history: list[Look] = []
         self.recent: list[dict[str, float]] = []
 
-    def learn(self, objective: Objective, pace: Pace, seed: int) -> None:
+    def learn(self, objective: Objective, rate: float, seed: int) -> None:
         """Take one step."""
         self.step += 1
         for group in self.optimiser.param_groups[:2]:
-            group["lr"] = pace.rate_at(self.step)
+            group["lr"] = rate
         losses = objective.learn(self.parameters, np.random.default_rng([seed, self.step]))
         self.optimiser.zero_grad()
         torch.stack([objective.weights[name] * loss for name, loss in losses.items()]).sum().backward()
