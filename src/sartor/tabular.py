@@ -12,6 +12,7 @@ Dimension key:   N: rows   D: columns   C: classes
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ from sartor.families.tabular_regression import BEYOND, COVERAGE
 from sartor.nn import table_coder, table_solver
 from sartor.nn.table_coder import Cells, Coder
 from sartor.nn.table_generator import TableGenerator
-from sartor.nn.table_solver import Solved
+from sartor.nn.table_solver import Solved, Sums
 from sartor.nn.table_target import shipped_generator
 from sartor.types import Column
 
@@ -55,6 +56,7 @@ class _Table(BaseEstimator):
     _coder: Coder
     _origin: NDArray[np.int64]
     _solved: Solved
+    _sums: Sums | None
 
     @override
     def __sklearn_tags__(self) -> Tags:
@@ -93,11 +95,11 @@ class _Table(BaseEstimator):
             self._numbers, self._categories = _places(self._columns, found.number_names)
         return Cells(found.numbers, found.codes)
 
-    def _solve(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, classes: int) -> Solved:
+    def _solve(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, classes: int, kept: bool) -> Solved:
         levels = [len(column.levels) for column in self._columns or () if column.kind == "category"]
         self._coder, coded_ND = table_coder.learn(cells, levels, targets_NC)
         self._origin = _origin(self._numbers, self._categories, levels, self._coder)
-        return table_solver.solve(
+        solved = table_solver.solve(
             shipped_generator() if self.learned else TableGenerator(),
             coded_ND,
             targets_NC,
@@ -107,6 +109,18 @@ class _Table(BaseEstimator):
             seed=self.random_state or 0,
             guarded=self.guard,
         )
+        # what is coded by left-out means is coded anew, as rows that come later will be
+        self._sums = solved.sums(self._coder.code(cells), targets_NC, weight_N) if kept else None
+        return replace(solved, net=self._sums.net()) if self._sums is not None and self._sums.members else solved
+
+    def _add(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, sign: float) -> None:
+        if self._sums is None:
+            raise ValueError(
+                "Rows can be added to or taken from a model that began with partial_fit; this one was made by fit, "
+                "which keeps nothing of its rows. Begin again with partial_fit."
+            )
+        self._sums = self._sums.plus(self._coder.code(cells), targets_NC, weight_N, sign)
+        self._solved = replace(self._solved, net=self._sums.net())
 
     @property
     def report_(self) -> Mapping[str, Any]:
@@ -142,7 +156,7 @@ class SartorClassifier(ClassifierMixin, _Table):
         self.random_state = random_state
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Generate the net of labelled rows.
+        """Generate the net of labelled rows; nothing of them is kept.
 
         Args:
             X: (N, D) array or DataFrame.
@@ -152,19 +166,63 @@ class SartorClassifier(ClassifierMixin, _Table):
         Raises:
             ValueError: when rows and classes do not fit each other.
         """
+        return self._fit(X, y, sample_weight, None)
+
+    def partial_fit(
+        self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Generate the net of the first rows, with the sums that its head needs; add later rows to these.
+
+        The head is exactly that of all rows together under the first rows' penalties. What was generated, how columns
+        are read and how scores become probabilities stays as the first rows told it.
+
+        Args:
+            X: (N, D) rows.
+            y: (N,) classes.
+            classes: all there will be; those of the first rows unless given.
+            sample_weight: (N,) how much each row counts.
+        """
+        if not hasattr(self, "_solved"):
+            return self._fit(X, y, sample_weight, np.unique(y) if classes is None else np.unique(classes))
+        return self._change(X, y, sample_weight, 1.0)
+
+    def forget(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Take rows off again that :meth:`partial_fit` was given, with their weights: the head is the others'."""
+        check_is_fitted(self)
+        return self._change(X, y, sample_weight, -1.0)
+
+    def _change(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, sign: float) -> Self:
+        cells = self._read(X, learn=False)
+        targets = _target(y, len(cells))
+        unknown = np.setdiff1d(targets, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y has the class {unknown[0]!r}, which was not among {self.classes_.tolist()!r:.200}.")
+        targets_NC = np.eye(len(self.classes_))[np.searchsorted(self.classes_, targets)]
+        self._add(cells, targets_NC, self._weighed(targets, sample_weight), sign)
+        return self
+
+    def _weighed(self, targets: NDArray[Any], sample_weight: ArrayLike | None) -> Floats | None:
+        weight_N = _weights(sample_weight, len(targets))
+        if self.class_weight is None:
+            return weight_N
+        by_class_N = compute_sample_weight(self.class_weight, targets)
+        return by_class_N if weight_N is None else weight_N * by_class_N
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, classes: NDArray[Any] | None) -> Self:
+        """Generate; where the classes are given, rows will come later and sums are kept."""
         cells = self._read(X, learn=True)
         targets = _target(y, len(cells))
         check_classification_targets(targets)
-        self.classes_, at_N = np.unique(targets, return_inverse=True)
-        weight_N = _weights(sample_weight, len(cells))
-        if self.class_weight is not None:
-            by_class_N = compute_sample_weight(self.class_weight, targets)
-            weight_N = by_class_N if weight_N is None else weight_N * by_class_N
+        self.classes_ = np.unique(targets) if classes is None else classes
+        if len(unknown := np.setdiff1d(targets, self.classes_)):
+            raise ValueError(f"y has the class {unknown[0]!r}, which is not among the classes given.")
+        at_N = np.searchsorted(self.classes_, targets)
+        weight_N = self._weighed(targets, sample_weight)
         cells, at_N, weight_N = _counted(cells, at_N, weight_N)
         if len(self.classes_) < 2:
             raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]!r}.")
         targets_NC = np.eye(len(self.classes_))[at_N]
-        self._solved = self._solve(cells, targets_NC, weight_N, len(self.classes_))
+        self._solved = self._solve(cells, targets_NC, weight_N, len(self.classes_), classes is not None)
         chosen = self._solved.rows
         weight_n = None if weight_N is None else weight_N[chosen]
         self._calibration = table_solver.calibrate(self._solved.left_out_NC, at_N[chosen], weight_n)
@@ -206,6 +264,27 @@ class SartorRegressor(RegressorMixin, _Table):
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Generate the net of rows whose (N,) values are known; see :meth:`SartorClassifier.fit`."""
+        return self._fit(X, y, sample_weight, kept=False)
+
+    def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Generate the net of the first rows, and add later ones; see :meth:`SartorClassifier.partial_fit`."""
+        if not hasattr(self, "_solved"):
+            return self._fit(X, y, sample_weight, kept=True)
+        return self._change(X, y, sample_weight, 1.0)
+
+    def forget(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Take rows off again; see :meth:`SartorClassifier.forget`."""
+        check_is_fitted(self)
+        return self._change(X, y, sample_weight, -1.0)
+
+    def _change(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, sign: float) -> Self:
+        cells = self._read(X, learn=False)
+        values_N = _target(y, len(cells)).astype(np.float64)
+        targets_N1 = ((values_N - self._middle) / self._spread)[:, None]
+        self._add(cells, targets_N1, _weights(sample_weight, len(cells)), sign)
+        return self
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, *, kept: bool) -> Self:
         cells = self._read(X, learn=True)
         values_N = _target(y, len(cells)).astype(np.float64)
         if not np.isfinite(values_N).all():
@@ -216,7 +295,7 @@ class SartorRegressor(RegressorMixin, _Table):
         self._middle, spread = float(np.average(values_N, weights=weight_N)), float(values_N.std())
         self._spread = spread if spread > 0 else 1.0
         targets_N1 = ((values_N - self._middle) / self._spread)[:, None]
-        self._solved = self._solve(cells, targets_N1, weight_N, 0)
+        self._solved = self._solve(cells, targets_N1, weight_N, 0, kept)
         self._errors = np.sort(np.abs(self._solved.left_out_NC[:, 0] - targets_N1[self._solved.rows, 0])) * self._spread
         room = BEYOND * (values_N.max() - values_N.min())
         self._range = (values_N.min() - room, values_N.max() + room)

@@ -81,6 +81,14 @@ class Solved:
     """Of the three ways, and of the mix: the share of variance that is not told of rows left out."""
     importance_D: Floats
     """How much of each column is let in, mean over generated members; the largest is 1."""
+    members: tuple[tuple["_Member", float], ...] = ()
+    """With what each counts."""
+
+    def sums(self, coded_ND: NDArray[np.float32], targets_NC: Floats, weight_N: Floats | None = None) -> "Sums":
+        """Return what the heads need of the rows this was solved from, so that others can be added."""
+        rows = _Everything(coded_ND, targets_NC, weight_N)
+        of_members = tuple(_sums(rows, member) for member, _ in self.members)
+        return Sums(self.members, of_members, coded_ND.shape[1])
 
 
 def solve(
@@ -137,7 +145,9 @@ def solve(
     net = _joined([way.members for way in ways], shares_T, coded_ND.shape[1], everything)
     errors = {**dict(zip(WAYS, errors_T, strict=False)), "mix": _error(mixed_NC, targets_NC[rows], weight_n)}
     importance_D = np.mean([one.importance_BD[0].double().numpy() for one in made], axis=0)
-    return Solved(net, mixed_NC, rows, dict(zip(WAYS, shares_T.tolist(), strict=False)), errors, importance_D)
+    shares: dict[str, float] = dict(zip(map(str, WAYS), shares_T.tolist(), strict=False))
+    members_used = _used([way.members for way in ways], shares_T)
+    return Solved(net, mixed_NC, rows, shares, errors, importance_D, members_used)
 
 
 def _of_nothing(targets_NC: Floats, weight_N: Floats | None) -> Solved:
@@ -270,13 +280,22 @@ class _Everything:
 
 
 def _joined(ways: list[list[_Member]], shares_T: Floats, columns: int, everything: _Everything | None) -> Net:
-    used = [
+    used = _used(ways, shares_T)
+    return _net([_parts(member, share, columns, everything) for member, share in used], columns)
+
+
+def _used(ways: list[list[_Member]], shares_T: Floats) -> tuple[tuple[_Member, float], ...]:
+    """Return the members that count, and what each does."""
+    return tuple(
         (member, float(share) / len(way))
         for way, share in zip(ways, shares_T, strict=True)
         if share > 0
         for member in way
-    ]
-    parts = [_parts(member, share, columns, everything) for member, share in used]
+    )
+
+
+def _net(parts: Sequence[Mapping[str, Tensor]], columns: int) -> Net:
+    """Return one net of all parts' tensors."""
     outputs = parts[0]["bias"].shape[0]
     joined: dict[str, Tensor] = {}
     for name, empty in _empty(columns, outputs).items():
@@ -332,6 +351,10 @@ _CHUNK = 8192
 
 def _solved_on(everything: _Everything, member: _Member) -> Head:
     """Return the head of all rows under the member's penalty; sums are gathered chunk by chunk."""
+    return _sums(everything, member).head(member.penalty)
+
+
+def _sums(everything: _Everything, member: _Member) -> ridge.Sums:
     sums = None
     for at in range(0, len(everything.coded_ND), _CHUNK):
         cells_1ND = torch.from_numpy(everything.coded_ND[at : at + _CHUNK])[None]
@@ -340,7 +363,34 @@ def _solved_on(everything: _Everything, member: _Member) -> Head:
         part = ridge.Sums.of(rows_1NF[0], torch.from_numpy(everything.targets_NC[at : at + _CHUNK]), weight_N)
         sums = part if sums is None else sums.plus(part)
     assert sums is not None
-    return sums.head(member.penalty)
+    return sums
+
+
+# --- rows that come and go ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All that the heads of a net need of its rows. Rows can be added and taken off again; none is kept."""
+
+    members: tuple[tuple["_Member", float], ...]
+    of_members: tuple[ridge.Sums, ...]
+    columns: int
+
+    def plus(self, coded_ND: NDArray[np.float32], targets_NC: Floats, weight_N: Floats | None, sign: float) -> "Sums":
+        """Return the sums with other rows (sign 1), or without rows that were added before (sign -1)."""
+        rows = _Everything(coded_ND, targets_NC, weight_N)
+        both = zip(self.of_members, self.members, strict=True)
+        return replace(self, of_members=tuple(sums.plus(_sums(rows, member), sign) for sums, (member, _) in both))
+
+    def net(self) -> Net:
+        """Return the net whose heads are solved on these rows; what was generated stays as it is."""
+        both = zip(self.of_members, self.members, strict=True)
+        parts = [
+            _parts(replace(member, head=sums.head(member.penalty)), share, self.columns, None)
+            for sums, (member, share) in both
+        ]
+        return _net(parts, self.columns)
 
 
 # --- probabilities -----------------------------------------------------------------------------------------
