@@ -224,7 +224,8 @@ def test_beyond_the_most_rows_heads_are_solved_on_all(moved, monkeypatch, weight
     wanted_of = torch.from_numpy(targets)[None].repeat_interleave(counts.long(), dim=1)
     wanted = np.zeros((200, 1))
     for member in given:
-        penalty = torch.tensor([member.penalty], dtype=torch.float64)
+        # a penalty is that of so many rows as there are, whatever the scale of their weights
+        penalty = torch.tensor([member.penalty * float(counts.double().mean())], dtype=torch.float64)
         head = ridge.solve(table_net.features(member.hidden, repeated).double(), wanted_of, penalty)
         wanted += head(table_net.features(member.hidden, torch.from_numpy(coded)[None]).double())[0].numpy() / 2
     np.testing.assert_allclose(solved.net.scores(coded), wanted, atol=1e-3)

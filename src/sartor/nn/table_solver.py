@@ -109,13 +109,15 @@ def solve(
         coded_ND: rows as :mod:`sartor.nn.table_coder` codes them.
         targets_NC: one-hot classes, or standardised values (C = 1).
         classes: 0 for values.
-        weight_N: how much each row counts.
+        weight_N: how much each row counts beside the others.
         members: generated nets; at least two, since no net judges the rows it was generated from.
         seed: of their draws.
         guarded: whether left-out rows choose among the three ways; if not, what was generated answers alone.
     """
     if not coded_ND.shape[1]:
         return _of_nothing(targets_NC, weight_N)
+    if weight_N is not None:
+        weight_N = weight_N / weight_N.mean()
     rows = _chosen_rows(len(coded_ND), seed)
     support = _support(coded_ND[rows], targets_NC[rows], classes)
     weight_n = None if weight_N is None else weight_N[rows]
