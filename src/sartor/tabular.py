@@ -19,11 +19,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags, compute_sample_weight
+from sklearn.utils import Tags, check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_feature_names,  # pyright: ignore[reportPrivateUsage]
     _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
+    assert_all_finite,
     check_is_fitted,
     column_or_1d,
     validate_data,
@@ -48,7 +49,7 @@ class _Table(BaseEstimator):
     members: int
     guard: bool
     learned: bool
-    random_state: int | None
+    random_state: int | np.random.RandomState | None
     n_features_in_: int
     _columns: tuple[Column, ...] | None
     _numbers: list[int]
@@ -87,6 +88,11 @@ class _Table(BaseEstimator):
             if learn:
                 self._numbers, self._categories = list(range(numbers_ND.shape[1])), []
             return Cells(numbers_ND, np.zeros((len(numbers_ND), 0), dtype=np.int64))
+        if not records.is_frame(rows):
+            raise ValueError(
+                f"X is {type(rows).__name__}, but the columns were learned from a DataFrame with more than numbers. "
+                "Give a DataFrame with the same columns."
+            )
         _check_feature_names(self, rows, reset=learn)
         if learn:
             self.n_features_in_ = rows.shape[1]
@@ -106,7 +112,7 @@ class _Table(BaseEstimator):
             classes=classes,
             weight_N=weight_N,
             members=self.members,
-            seed=self.random_state or 0,
+            seed=_seed(self.random_state),
             guarded=self.guard,
         )
         # what is coded by left-out means is coded anew, as rows that come later will be
@@ -147,7 +153,7 @@ class SartorClassifier(ClassifierMixin, _Table):
         guard: bool = True,
         learned: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.members = members
         self.guard = guard
@@ -174,7 +180,8 @@ class SartorClassifier(ClassifierMixin, _Table):
         """Generate the net of the first rows, with the sums that its head needs; add later rows to these.
 
         The head is exactly that of all rows together under the first rows' penalties. What was generated, how columns
-        are read and how scores become probabilities stays as the first rows told it.
+        are read and how scores become probabilities stays as the first rows told it. A model made by :meth:`fit` has
+        kept nothing of its rows: with it this begins anew.
 
         Args:
             X: (N, D) rows.
@@ -182,7 +189,7 @@ class SartorClassifier(ClassifierMixin, _Table):
             classes: all there will be; those of the first rows unless given.
             sample_weight: (N,) how much each row counts.
         """
-        if not hasattr(self, "_solved"):
+        if getattr(self, "_sums", None) is None:
             return self._fit(X, y, sample_weight, np.unique(y) if classes is None else np.unique(classes))
         return self._change(X, y, sample_weight, 1.0)
 
@@ -255,7 +262,7 @@ class SartorRegressor(RegressorMixin, _Table):
         members: int = table_solver.MEMBERS,
         guard: bool = True,
         learned: bool = True,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.members = members
         self.guard = guard
@@ -268,7 +275,7 @@ class SartorRegressor(RegressorMixin, _Table):
 
     def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Generate the net of the first rows, and add later ones; see :meth:`SartorClassifier.partial_fit`."""
-        if not hasattr(self, "_solved"):
+        if getattr(self, "_sums", None) is None:
             return self._fit(X, y, sample_weight, kept=True)
         return self._change(X, y, sample_weight, 1.0)
 
@@ -287,8 +294,9 @@ class SartorRegressor(RegressorMixin, _Table):
     def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, *, kept: bool) -> Self:
         cells = self._read(X, learn=True)
         values_N = _target(y, len(cells)).astype(np.float64)
-        if not np.isfinite(values_N).all():
-            raise ValueError("Input y contains NaN or infinity.")
+        assert_all_finite(values_N, input_name="y")
+        if np.abs(values_N).max(initial=0) > _LARGEST:
+            raise ValueError(f"Input y contains values beyond {_LARGEST:g}: give them in a larger unit.")
         if len(cells) < 2:
             raise ValueError("A value cannot be told from 1 sample: at least 2 are needed.")
         cells, values_N, weight_N = _counted(cells, values_N, _weights(sample_weight, len(cells)))
@@ -308,7 +316,13 @@ class SartorRegressor(RegressorMixin, _Table):
         return np.clip(self._middle + self._spread * scores_NC[:, 0], *self._range)
 
     def predict_interval(self, X: Any, coverage: float = COVERAGE) -> Floats:
-        """Return (N, 2) between which the right value lies with a chance of ``coverage``."""
+        """Return (N, 2) between which the right value lies with a chance of ``coverage``.
+
+        Raises:
+            ValueError: when ``coverage`` does not lie between 0 and 1.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage is {coverage}: give a share between 0 and 1, as {COVERAGE}.")
         values = self.predict(X)
         n = len(self._errors)
         half = self._errors[min(int(np.ceil((n + 1) * coverage)), n) - 1]
@@ -324,17 +338,31 @@ def _target(y: Any, rows: int) -> NDArray[Any]:
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
     found = column_or_1d(y, warn=True)
+    assert_all_finite(found, input_name="y")
     if len(found) != rows:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(found)}]")
     return found
 
 
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    return random_state or 0
+
+
 _MOST_REPEATED = 20
 """Times as many rows as there are that whole-numbered weights may make of them."""
+_LARGEST = 1e140
+"""Of values, so that their squares can be summed."""
 
 
 def _weights(sample_weight: ArrayLike | None, rows: int) -> Floats | None:
-    return None if sample_weight is None else _check_sample_weight(sample_weight, np.zeros((rows, 1)))
+    if sample_weight is None:
+        return None
+    weight_N = _check_sample_weight(sample_weight, np.zeros((rows, 1)))
+    if (weight_N < 0).any():
+        raise ValueError(f"Negative values in sample_weight: {weight_N.min():g} is the least. Weights begin at 0.")
+    return weight_N
 
 
 def _counted(
@@ -343,14 +371,22 @@ def _counted(
     """Return rows in an order that does not depend on the one they came in; weights that are counts as so many rows.
 
     So whole numbers are exact in every part. Of other weights the head is exact; what is generated reads rows alike.
+    Rows of no weight are not there.
     """
     order = cells.order(targets_N)
-    if weight_N is not None:
-        counts_N = weight_N[order].astype(np.int64)
-        whole = bool(np.equal(counts_N, weight_N[order]).all())
-        if whole and 0 < counts_N.sum() <= _MOST_REPEATED * len(order):
-            order, weight_N = np.repeat(order, counts_N), None
-    return cells.take(order), targets_N[order], None if weight_N is None else weight_N[order]
+    if weight_N is None:
+        return cells.take(order), targets_N[order], None
+    order = order[weight_N[order] > 0]
+    if not len(order):
+        raise ValueError("Every sample has the weight 0: at least one must count.")
+    weight_n = weight_N[order]
+    largest = float(weight_n.max())
+    weight_n = weight_n / largest if largest > _LARGEST else weight_n
+    whole = bool((weight_n % 1 == 0).all())
+    if whole and weight_n.sum() <= _MOST_REPEATED * len(weight_N):
+        order = np.repeat(order, weight_n.astype(np.int64))
+        return cells.take(order), targets_N[order], None
+    return cells.take(order), targets_N[order], weight_n
 
 
 def _origin(
@@ -364,7 +400,7 @@ def _origin(
         origin += [place] * (1 + gap)
     for place, gap, many in zip(categories, gaps_G, levels, strict=True):
         wide = outputs + 1 if many > table_coder.ONE_HOT else 0
-        origin += [place] * (min(many, table_coder.ONE_HOT) + gap + wide)
+        origin += [place] * (table_coder.one_hots(many) + gap + wide)
     return np.array(origin, dtype=np.int64)
 
 

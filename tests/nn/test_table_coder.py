@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor.nn import table_coder
-from sartor.nn.table_coder import MOST_COLUMNS, ONE_HOT, Cells
+from sartor.nn.table_coder import MOST_COLUMNS, Cells
 from sartor.nn.table_net import LARGEST
 
 
@@ -152,13 +152,13 @@ def many_levels(n=300, seed=0):
 def test_of_many_levels_the_usual_target_and_the_frequency_are_told():
     codes, targets = many_levels()
     coder, coded = table_coder.learn(cells(codes=codes), [MANY], targets)
-    assert coded.shape == (300, ONE_HOT + 2)
+    assert coded.shape == (300, 2)
     # five rows' worth of the overall mean, which is 0
     usual = np.array([targets[codes == level].sum() / ((codes == level).sum() + 5) for level in range(MANY)])
     asked = coder.code(cells(codes=np.arange(MANY)))
-    assert np.corrcoef(asked[:, ONE_HOT], usual)[0, 1] == pytest.approx(1, abs=1e-6)
+    assert np.corrcoef(asked[:, 0], usual)[0, 1] == pytest.approx(1, abs=1e-6)
     count = np.log1p(np.bincount(codes, minlength=MANY))
-    assert np.corrcoef(asked[:, ONE_HOT + 1], count)[0, 1] == pytest.approx(1, abs=1e-6)
+    assert np.corrcoef(asked[:, 1], count)[0, 1] == pytest.approx(1, abs=1e-6)
 
 
 def test_a_rows_own_target_has_no_part_in_what_is_told_of_its_level():
@@ -170,11 +170,21 @@ def test_a_rows_own_target_has_no_part_in_what_is_told_of_its_level():
     for known in (targets, changed):
         coder, _ = table_coder.learn(cells(codes=codes), [MANY], known)
         effects = {**coder.tensors, "effects.prior": coder.tensors["effects.prior"] * 0}
-        raw.append(table_coder.Coder(effects)._raw(cells(codes=codes), known)[:, ONE_HOT])
-    same_level = codes == codes[row]
+        raw.append(table_coder.Coder(effects)._raw(cells(codes=codes), known)[:, 0])
     moved = ~np.isclose(raw[0], raw[1], atol=1e-9)
-    assert moved.tolist() == (same_level & (np.arange(300) != row)).tolist()
-    assert moved.sum() > 3
+    assert not moved[row]
+    assert not moved[codes != codes[row]].any()
+    # but for those of its own fold, a fifth
+    assert moved[codes == codes[row]].mean() > 0.5
+
+
+def test_what_is_told_of_a_level_does_not_give_a_rows_own_target_away():
+    """Were its own target alone left out, the rest of the level's sum would tell it: a correlation of -1."""
+    codes, targets = np.arange(300) % MANY, noise(300)
+    coder, _ = table_coder.learn(cells(codes=codes), [MANY], targets)
+    told = coder._raw(cells(codes=codes), targets)[:, 0]
+    within = [np.corrcoef(told[codes == level], targets[codes == level, 0])[0, 1] for level in range(MANY)]
+    assert np.mean(within) > -0.8
 
 
 def test_targets_of_noise_cannot_be_told_from_levels_of_one_row():
@@ -190,9 +200,8 @@ def test_unknown_and_missing_levels_of_many_are_told_the_mean():
     coder, _ = table_coder.learn(cells(codes=codes), [MANY], targets)
     for code in (-2, -1, MANY + 4):
         raw = coder._raw(cells(codes=[code]), None)[0]
-        assert not raw[:ONE_HOT].any()
-        assert raw[ONE_HOT] == pytest.approx(float(targets.mean()))
-        assert raw[ONE_HOT + 1] == 0
+        assert raw[0] == pytest.approx(float(targets.mean()))
+        assert raw[1] == 0
 
 
 @pytest.mark.parametrize(("classes", "told"), [(2, 1), (3, 3), (9, table_coder.MOST_EFFECTS)])
@@ -200,7 +209,7 @@ def test_of_classes_the_share_of_each_is_told_up_to_some(classes, told):
     codes, _ = many_levels()
     targets = np.eye(classes)[np.random.default_rng(0).integers(classes, size=300)]
     _, coded = table_coder.learn(cells(codes=codes), [MANY], targets)
-    assert coded.shape[1] == ONE_HOT + told + 1
+    assert coded.shape[1] == told + 1
 
 
 # --- order, and anything -----------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Cells of a user's table to the numbers that a net reads; learned from labelled rows, kept as tensors.
 
 Numbers: gaps are filled with the median and told by a column of their own; heavy tails (kurtosis above 10) are bent to
-a normal by 33 quantiles. Categories: one column a level up to 12; of more levels the 12 most frequent ones, how
-frequent the level is, and what the target usually is there, each row's own left out. Free texts: where their
+a normal by 33 quantiles. Categories: one column a level up to 12; of more levels how
+frequent the level is, and what the target usually is there, told by rows of other folds. Free texts: where their
 embeddings lie along the 16 directions in which those of the rows differ most. Then every column is standardised
 and cut at four deviations. What cannot vary is left out, and beyond 400 columns those that tell least by themselves.
 
@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 ONE_HOT = 12
+"""Levels up to which each has a column of its own."""
+EFFECT_FOLDS = 5
+"""Were each row's own target alone left out of its level's mean, what is left would give it away (LOG.md)."""
 MOST_COLUMNS = 400
 MOST_EFFECTS = 5
 """Outputs whose usual value is told of each level of a category that has many."""
@@ -114,7 +117,7 @@ class Coder:
         levels, gaps = self._array("categories.levels"), self._array("categories.gaps")
         for at in range(codes_NG.shape[1]):
             codes_N = codes_NG[:, at]
-            for level in range(min(levels[at], ONE_HOT)):
+            for level in range(one_hots(int(levels[at]))):
                 yield (codes_N == level).astype(np.float64)
             if gaps[at]:
                 yield (codes_N < 0).astype(np.float64)
@@ -122,16 +125,20 @@ class Coder:
                 yield from self._effects(at, codes_N, targets_NC)
 
     def _effects(self, at: int, codes_N: Ints, targets_NC: Floats | None) -> Iterator[Floats]:
-        """Yield what the target usually is at each row's level, the row's own left out where it is known."""
+        """Yield what the target usually is at each row's level, told by the other folds where its own is known."""
         sums_LC, counts_L = self._array(f"effects.{at}.sums"), self._array(f"effects.{at}.counts")
         prior_C = self._array("effects.prior")
-        known_N = (codes_N >= 0) & (codes_N < len(counts_L))
-        safe_N = np.where(known_N, codes_N, 0)
-        count_N = np.where(known_N, counts_L[safe_N], 0.0)
-        sum_NC = np.where(known_N[:, None], sums_LC[safe_N], 0.0)
+        levels = len(counts_L)
+        place_N = np.where((codes_N >= 0) & (codes_N < levels), codes_N, levels)
+        count_N, sum_NC = np.append(counts_L, 0.0)[place_N], np.vstack([sums_LC, 0 * prior_C])[place_N]
         if targets_NC is not None:
-            own_N = known_N.astype(np.float64)
-            count_N, sum_NC = count_N - own_N, sum_NC - own_N[:, None] * targets_NC[:, : sum_NC.shape[1]]
+            told_NC = targets_NC[:, : sum_NC.shape[1]]
+            fold_N = np.random.default_rng(len(codes_N)).permutation(len(codes_N)) % EFFECT_FOLDS
+            for fold in range(EFFECT_FOLDS):
+                mine = np.flatnonzero(fold_N == fold)
+                own_counts, own_sums = _level_sums(place_N[mine], told_NC[mine], levels)
+                count_N[mine] -= np.append(own_counts, 0.0)[place_N[mine]]
+                sum_NC[mine] -= np.vstack([own_sums, 0 * prior_C])[place_N[mine]]
         usual_NC = (sum_NC + _PRIOR_ROWS * prior_C) / (count_N + _PRIOR_ROWS)[:, None]
         yield from usual_NC.T
         yield np.log1p(count_N)
@@ -145,6 +152,11 @@ class Coder:
 
     def _array(self, name: str) -> NDArray[Any]:
         return self.tensors[name].numpy()
+
+
+def one_hots(levels: int) -> int:
+    """Return how many levels of a category have a column of their own."""
+    return levels if levels <= ONE_HOT else 0
 
 
 def learn(cells: Cells, levels: Sequence[int], targets_NC: Floats) -> tuple[Coder, NDArray[np.float32]]:
@@ -217,13 +229,18 @@ def _category_tensors(codes_NG: Ints, levels: Sequence[int], effects_NC: Floats)
     }
     for at, many in enumerate(levels):
         if many > ONE_HOT:
-            known_N = codes_NG[:, at] >= 0
-            codes = codes_NG[known_N, at]
-            sums_LC = np.zeros((many, effects_NC.shape[1]))
-            np.add.at(sums_LC, codes, effects_NC[known_N])
+            counts_L, sums_LC = _level_sums(np.where(codes_NG[:, at] < 0, many, codes_NG[:, at]), effects_NC, many)
             tensors[f"effects.{at}.sums"] = torch.from_numpy(sums_LC)
-            tensors[f"effects.{at}.counts"] = torch.from_numpy(np.bincount(codes, minlength=many).astype(np.float64))
+            tensors[f"effects.{at}.counts"] = torch.from_numpy(counts_L)
     return tensors
+
+
+def _level_sums(place_N: Ints, targets_NC: Floats, levels: int) -> tuple[Floats, Floats]:
+    """Return (L,) rows and (L, C) sums of targets of each level; what lies beyond the levels is not counted."""
+    counts = np.bincount(place_N, minlength=levels + 1)[:levels].astype(np.float64)
+    sums = np.zeros((levels + 1, targets_NC.shape[1]))
+    np.add.at(sums, place_N, targets_NC)
+    return counts, sums[:levels]
 
 
 def _text_tensors(texts_NTE: NDArray[np.float32] | None) -> dict[str, Tensor]:
