@@ -11,9 +11,8 @@ are, NaN for what is missing.
 Dimension key:   N: rows   D: columns   C: classes
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any, Self
 
 import numpy as np
@@ -55,7 +54,6 @@ class _Table(BaseEstimator):
     _numbers: list[int]
     _categories: list[int]
     _coder: Coder
-    _origin: NDArray[np.int64]
     _solved: Solved
     _sums: Sums | None
 
@@ -71,9 +69,8 @@ class _Table(BaseEstimator):
     def feature_importances_(self) -> Floats:
         """Return (D,) how much of each column is let into the generated net; they sum to one."""
         check_is_fitted(self)
-        found = np.zeros(self.n_features_in_)
-        np.add.at(found, self._origin[self._coder.tensors["kept"].numpy()], self._solved.importance_D)
-        return found / max(found.sum(), 1e-12)
+        origin_D = self._coder.origin(self._numbers, self._categories)
+        return table_coder.by_column(origin_D, self._solved.importance_D, self.n_features_in_)
 
     def _read(self, rows: Any, *, learn: bool) -> Cells:
         """Return rows as cells; what columns are is learned in ``fit`` and applied later."""
@@ -98,13 +95,12 @@ class _Table(BaseEstimator):
             self.n_features_in_ = rows.shape[1]
         found, _ = columns.parse(columns.as_frame(rows), self._columns)
         if learn:
-            self._numbers, self._categories = _places(self._columns, found.number_names)
+            self._numbers, self._categories = columns.places(self._columns)
         return Cells(found.numbers, found.codes)
 
     def _solve(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, classes: int, kept: bool) -> Solved:
         levels = [len(column.levels) for column in self._columns or () if column.kind == "category"]
         self._coder, coded_ND = table_coder.learn(cells, levels, targets_NC)
-        self._origin = _origin(self._numbers, self._categories, levels, self._coder)
         solved = table_solver.solve(
             shipped_generator() if self.learned else TableGenerator(),
             coded_ND,
@@ -387,32 +383,3 @@ def _counted(
         order = np.repeat(order, weight_n.astype(np.int64))
         return cells.take(order), targets_N[order], None
     return cells.take(order), targets_N[order], weight_n
-
-
-def _origin(
-    numbers: Sequence[int], categories: Sequence[int], levels: Sequence[int], coder: Coder
-) -> NDArray[np.int64]:
-    """Return which column of the table each coded column came from, before those that cannot vary are left out."""
-    gaps_M, gaps_G = coder.tensors["numbers.gaps"].tolist(), coder.tensors["categories.gaps"].tolist()
-    outputs = len(coder.tensors["effects.prior"])
-    origin: list[int] = []
-    for place, gap in zip(numbers, gaps_M, strict=True):
-        origin += [place] * (1 + gap)
-    for place, gap, many in zip(categories, gaps_G, levels, strict=True):
-        wide = outputs + 1 if many > table_coder.ONE_HOT else 0
-        origin += [place] * (table_coder.one_hots(many) + gap + wide)
-    return np.array(origin, dtype=np.int64)
-
-
-def _places(found: Sequence[Column], number_names: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the column of each column of numbers, a date's parts among them, and of each column of codes."""
-    numbers: list[int] = []
-    for place, column in enumerate(found):
-        if column.kind in ("number", "boolean"):
-            numbers.append(place)
-        elif column.kind == "date":
-            rest = number_names[len(numbers) :]
-            numbers += [place] * sum(
-                1 for _ in takewhile(lambda name, of=f"{column.name}: ": name.startswith(of), rest)
-            )
-    return numbers, [place for place, column in enumerate(found) if column.kind == "category"]

@@ -678,6 +678,17 @@ def parse(frame: DataFrame, columns: Sequence[Column]) -> tuple[Cells, tuple[Not
     return cells, notes.all()
 
 
+def places(columns: Sequence[Column]) -> tuple[list[int], list[int]]:
+    """Return the column of each of the numbers of :class:`Cells` (a date has several), and of each of its codes."""
+    numbers: list[int] = []
+    for at, column in enumerate(columns):
+        if column.kind in ("number", "boolean"):
+            numbers.append(at)
+        elif column.kind == "date":
+            numbers += [at] * (len(dates.PARTS) - (not dates.has_hours(column.formats)))
+    return numbers, [at for at, column in enumerate(columns) if column.kind == "category"]
+
+
 def _places(names: Sequence[str], columns: Sequence[Column]) -> list[int]:
     """Return where each column is among the names: by its very name, else but for case, width and spaces."""
     exact = {name: at for at, name in enumerate(names)}

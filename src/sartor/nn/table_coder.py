@@ -88,6 +88,22 @@ class Coder:
         """Return (N, D) of rows that were not learned from."""
         return self._standardised(self._raw(cells, None))
 
+    def origin(self, numbers: Sequence[int], categories: Sequence[int], texts: Sequence[int] = ()) -> Ints:
+        """Return (D,) which column of the table each coded column came from.
+
+        Args:
+            numbers: (M,) the table's column of each column of numbers; a date's parts have the same.
+            categories: (G,) that of each column of categories.
+            texts: (T,) that of each column of free text.
+        """
+        gaps_M, gaps_G = self._array("numbers.gaps"), self._array("categories.gaps")
+        levels_G, outputs = self._array("categories.levels"), len(self._array("effects.prior"))
+        wide_G = np.where(levels_G > ONE_HOT, outputs + 1, 0)
+        few_G = [one_hots(levels) for levels in levels_G.tolist()]
+        directions = self.tensors["texts.principal"].shape[2] if texts else 0
+        counts = [*(1 + gaps_M), *(few_G + gaps_G + wide_G), *[directions] * len(texts)]
+        return np.repeat(np.array([*numbers, *categories, *texts], dtype=np.int64), counts)[self._array("kept")]
+
     def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
         kept = self._array("kept")
         coded_ND = (raw_ND[:, kept] - self._array("mean")) / self._array("spread")
@@ -183,6 +199,18 @@ def learn(cells: Cells, levels: Sequence[int], targets_NC: Floats) -> tuple[Code
         shaped = Coder({**tensors, **_shape(kept[strongest], mean_D, spread_D)})
         coded_ND = coded_ND[:, strongest]
     return shaped, coded_ND
+
+
+def by_column(origin_D: Ints, told_D: NDArray[np.floating[Any]], columns: int) -> Floats:
+    """Return (columns,) the share of each column of a table in what is told of coded ones; all sum to one, or are 0.
+
+    Args:
+        origin_D: as :meth:`Coder.origin` gives it.
+        told_D: what is told of each coded column, not negative.
+        columns: of the table.
+    """
+    found = np.bincount(origin_D, weights=told_D, minlength=columns).astype(np.float64)
+    return found / max(found.sum(), 1e-12)
 
 
 def _shape(kept: Ints, mean_D: Floats, spread_D: Floats) -> dict[str, Tensor]:
