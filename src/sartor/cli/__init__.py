@@ -13,6 +13,7 @@ from sartor.cli import console
 from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
+from sartor.cli.explain import explain
 from sartor.cli.export import export
 from sartor.cli.families import families
 from sartor.cli.generate import generate
@@ -55,7 +56,7 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, export, models, show, families, controls, doctor):
+for _command in (init, generate, predict, evaluate, explain, export, models, show, families, controls, doctor):
     cli.add_command(_command)
 
 

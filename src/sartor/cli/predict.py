@@ -120,7 +120,7 @@ def _tell_cut(cut: int) -> None:
 def _inputs(model: "Model", texts: Sequence[str], source: Path | None, text_column: str | None) -> Sequence[str]:
     """Return what is to be answered, and tell on stderr what a user must know of it."""
     if source is None:
-        return [_row(text) for text in texts] if model.family.reads == "tables" else list(texts)
+        return [row_of(text) for text in texts] if model.family.reads == "tables" else list(texts)
     if model.family.reads == "tables":
         from sartor.data import columns, records
 
@@ -139,8 +139,12 @@ def _inputs(model: "Model", texts: Sequence[str], source: Path | None, text_colu
     return inputs
 
 
-def _row(text: str) -> str:
-    """Return a row of a table as JSON; ``age=31 city=Kyoto`` is one as well."""
+def row_of(text: str) -> str:
+    """Return a row of a table as JSON; ``age=31,city=Kyoto`` is one as well.
+
+    Raises:
+        UserError: when it is neither.
+    """
     if text.lstrip().startswith("{"):
         return text
     cells = dict(part.split("=", 1) for part in text.split(",") if "=" in part)

@@ -59,14 +59,14 @@ def of_rows(frame: Frame, target: str | None) -> Rows:
     at = target_of(header, target, "The table")
     wanted = frame.iloc[:, at]
     inputs = of_frame(frame.drop(columns=frame.columns[at]))
-    outputs = ["" if missing else _spelled(cell) for cell, missing in zip(wanted, wanted.isna(), strict=True)]
+    outputs = ["" if missing else spelled(cell) for cell, missing in zip(wanted, wanted.isna(), strict=True)]
     kept = [Example(text, output) for text, output in zip(inputs, outputs, strict=True) if output.strip()]
     if not kept:
         raise DataError(f"The target column {header[at]!r} of the table is empty in all {len(frame):,} rows. Fill it.")
     return Rows(kept, _blank(len(inputs) - len(kept), header[at]), fingerprint(kept), "", header[at])
 
 
-def _spelled(cell: Any) -> str:
+def spelled(cell: Any) -> str:
     """Return a target as text: whole numbers without a fraction, as classes are called."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))

@@ -449,7 +449,7 @@ def contributions(
 
     A walk begins at another row and takes over this row's cells one column after the other, in a drawn order; what an
     answer changes by at a step is that column's. Walks start from every other row equally often, in pairs of an order
-    and its reverse, so that the changes sum to ``answer - usual`` whatever was drawn, but for the net's rounding (1e-6).
+    and its reverse, so that the changes sum to ``answer - usual`` whatever was drawn, but for rounding (1e-6).
 
     Args:
         subject: what is explained; of labels, the likeliest one's probability.
