@@ -89,7 +89,8 @@ def explain(
     if row_number is not None and not 1 <= row_number <= len(given.inputs):
         raise DataError(f"There is no row {row_number:,}: the rows are numbered from 1 to {len(given.inputs):,}.")
     cells = family.encode(model.base, need, given.inputs, progress=progress)
-    found = replace(found, rows=len(cells), notes=given.notes)
+    middle = explaining.middle(subject, cells, seed=seed)
+    found = replace(found, rows=len(cells), middle=middle, notes=given.notes)
     found = _with_importance(found, subject, given, cells, seed, progress)
     found = _with_dependence(found, subject, asked, cells, seed, progress)
     if row is None and row_number is None:

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import table_models
 from sartor.errors import DataError, NotFoundError
 from sartor.evaluate import explain
 from sartor.evaluate.explain import Part, Subject
 from sartor.nn.table_coder import Cells
 from sartor.requirement import tables
 from sartor.types import Column, from_json, to_json
-
-from . import table_models
 
 
 @pytest.fixture(scope="module", params=tables.KINDS)
@@ -239,18 +238,20 @@ def test_the_same_seed_gives_the_same_and_another_does_not(model):
 def test_what_is_found_is_json_and_comes_back(model):
     subject, cells, targets = model
     found = explain.Explanation(
-        "id",
-        "name",
-        "y",
-        subject.labels,
-        "",
-        subject.shares,
-        explain.scales(subject),
-        len(cells),
-        explain.importance(subject, cells, targets),
-        (explain.dependence(subject, subject.parts[0], cells),),
-        explain.contributions(subject, cells.take(np.array([0])), cells),
+        model="id",
+        name="name",
+        target="y",
+        labels=subject.labels,
+        unit="",
+        shares=subject.shares,
+        scales=explain.scales(subject),
+        rows=len(cells),
+        middle=explain.middle(subject, cells),
+        importance=explain.importance(subject, cells, targets),
+        dependence=(explain.dependence(subject, subject.parts[0], cells),),
+        contributions=explain.contributions(subject, cells.take(np.array([0])), cells),
     )
+    assert all(low < high for low, high in found.middle)
     assert from_json(to_json(found), explain.Explanation) == found
     assert next(explain.most_telling(found, 1)) == "a"
     assert "same" not in list(explain.most_telling(found, 6))

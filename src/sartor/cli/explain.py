@@ -86,7 +86,9 @@ def _print(found: "Explanation", *, in_full: bool) -> None:
         for one in found.dependence:
             console.print_table(render.point_columns(found, one), render.point_rows(found, one))
     elif found.dependence:
-        console.say("The mean answer when all rows have one value in a column; all lines have the same scale:")
+        console.say(
+            "The mean answer when all rows have one value in a column, all on the scale that most answers lie on:"
+        )
         console.print_table(render.DEPENDENCE_COLUMNS, render.dependence_rows(found))
     if found.contributions is not None:
         console.say(render.contribution_line(found))

@@ -206,6 +206,8 @@ class Explanation:
     scales: tuple[Scale, ...]
     rows: int = 0
     """That were given."""
+    middle: tuple[tuple[float, float], ...] = ()
+    """Of each label, or the value alone: between which answers eight of ten given rows have theirs."""
     importance: Importances | None = None
     dependence: tuple[Dependence, ...] = ()
     contributions: Contributions | None = None
@@ -390,6 +392,13 @@ def dependence(subject: Subject, part: Part, cells: Cells, *, seed: int = 0) -> 
     ]
     points = [replace(point, answers=tuple(float(answer) for answer in point.answers)) for point in points]
     return Dependence(part.column.name, part.column.kind, len(some), tuple(points))
+
+
+def middle(subject: Subject, cells: Cells, *, seed: int = 0) -> tuple[tuple[float, float], ...]:
+    """Return between which answers eight of ten rows have theirs: beside this, a dependence is large or small."""
+    answers_NO = subject.answer(cells.take(_sample(len(cells), MOST_AVERAGED, seed)))
+    low_O, high_O = np.quantile(answers_NO, [0.1, 0.9], axis=0)
+    return tuple(zip(low_O.tolist(), high_O.tolist(), strict=True))
 
 
 def _grid(part: Part, cells: Cells) -> Cells:

@@ -135,7 +135,9 @@ def _span(one: Dependence, output: int) -> float:
 
 
 def _range(found: Explanation, outputs: Sequence[int]) -> tuple[float, float]:
+    """Return the scale of all pictures: what is drawn, and where most answers lie, so that small effects look small."""
     answers = [point.answers[at] for one in found.dependence for point in one.points for at in outputs]
+    answers += [end for at in outputs if at < len(found.middle) for end in found.middle[at]]
     return (min(answers), max(answers)) if answers else (0.0, 1.0)
 
 

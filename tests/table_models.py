@@ -11,6 +11,7 @@ from sartor.data import records
 from sartor.data.load import fingerprint
 from sartor.evaluate import explain
 from sartor.evaluate.explain import Subject
+from sartor.families.interface import Condition
 from sartor.nn import table_solver
 from sartor.nn.table_coder import Cells
 from sartor.requirement import tables
@@ -48,9 +49,10 @@ def rows(columns: dict[str, Sequence[object]], outputs: Sequence[str]) -> Rows:
 
 @contextmanager
 def small_nets() -> Iterator[None]:
-    """Generate nets of few products: answers are quick, and hardly worse on tables as small as these."""
+    """Generate few nets of few products: quick, and hardly worse on tables as small as these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_solver, "DEPLOYED_PRODUCTS", 16)
+        patch.setitem(table_solver.solve.__kwdefaults__, "members", 4)
         yield
 
 
@@ -65,8 +67,6 @@ def made(kind: str, n: int = N) -> tuple[Requirement, Weights, Cells, np.ndarray
             family = families.load_number(kind)
             cells, (targets, _) = family.encode(None, need, inputs), tables.values_of(given.examples, "y")
             return need, family.generate(need, cells, targets, seed=0), cells, targets
-        from sartor.families.interface import Condition
-
         family = families.load_label(kind)
         cells = family.encode(None, need, inputs)
         targets = np.array([example.output == "yes" for example in given.examples], dtype=np.int64)
