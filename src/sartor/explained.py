@@ -163,7 +163,10 @@ def _given(need: Requirement, data: Path | records.Frame, made_from: str, progre
         return _Given(inputs, np.zeros(0, dtype=np.int64), None, (*notes, Note("importance", text)))
     known = [example for example in rows.examples if (example.output or "").strip()]
     if known and made_from and fingerprint(known) == made_from:
-        text = "These are the very rows that the model was made from: on new rows a column may be worth less."
+        text = (
+            "These are the very rows that the model was made from: here even a column that tells nothing seems worth "
+            "something. Give labelled rows that it has not seen."
+        )
         notes = (*notes, Note("importance", text, "warning"))
     labelled, targets, said = _targets(need, rows.examples)
     return _Given(inputs, labelled, targets, (*notes, *said))

@@ -120,6 +120,16 @@ def test_the_page_needs_nothing_else_and_its_tags_are_closed(labels):
     assert not {"src", "href"} & {name for name, _ in page.attributes}
 
 
+def test_axes_are_labelled_with_answers_that_there_can_be():
+    page = Page(render.to_html(explanation()))
+    assert "0.0%" in page.text
+    assert "100.0%" in page.text
+    assert "105" not in page.text
+    places = [float(value) for name, value in page.attributes if name in ("cx", "cy")]
+    assert places
+    assert all(0 < place < 320 for place in places)
+
+
 def test_the_page_without_rows_has_scales_alone():
     found = explanation()
     page = render.to_html(replace(found, importance=None, dependence=(), contributions=None, middle=(), rows=0))

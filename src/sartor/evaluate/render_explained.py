@@ -1,6 +1,7 @@
 """What a model of a table looks at, for people: rows for tables, sparklines, and one self-contained HTML page."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sartor.evaluate.explain import Dependence, Explanation, Point
@@ -226,24 +227,35 @@ def _pictures(found: Explanation) -> list[dict[str, Any]]:
     """Return what is drawn of each column, all on one scale of answers: lines over numbers, dots beside levels."""
     outputs = drawn_outputs(found)
     low, high = _range(found, outputs)
-    room = 0.05 * (high - low) or 0.5
-    low, high = low - room, high + room
+    scale = _Scale(low, high, 0.05 * (high - low) or 0.5)
     legend = [
         {"label": found.labels[at] if found.labels else found.target, "stroke": stroke, "dash": dash}
         for at, (stroke, dash) in zip(outputs, _STROKES, strict=False)
     ]
     return [
         {"column": one.column, "kind": one.kind, "rows": one.rows, "legend": legend}
-        | (
-            _levels(found, one, outputs, low, high)
-            if one.kind == "category"
-            else _lines(found, one, outputs, low, high)
-        )
+        | (_levels(found, one, outputs, scale) if one.kind == "category" else _lines(found, one, outputs, scale))
         for one in found.dependence
     ]
 
 
-def _lines(found: Explanation, one: Dependence, outputs: Sequence[int], low: float, high: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Of answers, with room beyond both ends."""
+
+    low: float
+    high: float
+    room: float
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        return tuple(dict.fromkeys((self.low, (self.low + self.high) / 2, self.high)))
+
+    def share(self, value: float) -> float:
+        return (value - self.low + self.room) / (self.high - self.low + 2 * self.room)
+
+
+def _lines(found: Explanation, one: Dependence, outputs: Sequence[int], scale: _Scale) -> dict[str, Any]:
     numbers = [point.number for point in one.points if point.number is not None]
     first, last = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     # where nothing stands in the cell is no place on the axis: beside it
@@ -255,7 +267,7 @@ def _lines(found: Explanation, one: Dependence, outputs: Sequence[int], low: flo
         return _LEFT + (right - _LEFT) * ((point.number - first) / (last - first) if last > first else 0.5)
 
     def y(value: float) -> float:
-        return _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
+        return _BOTTOM - (_BOTTOM - _TOP) * scale.share(value)
 
     lines = [
         {
@@ -273,15 +285,15 @@ def _lines(found: Explanation, one: Dependence, outputs: Sequence[int], low: flo
         "x_ticks": [(round(x(p), 1), p.value, "start" if p is ends[0] else "end") for p in ends]
         + [(_RIGHT - 15, _EMPTY, "middle") for p in one.points if p.number is None],
         "x_at": _BOTTOM + 18,
-        "y_ticks": [(_LEFT - 6, round(y(v), 1) + 4, answer(found, v), "end") for v in (low, (low + high) / 2, high)],
+        "y_ticks": [(_LEFT - 6, round(y(v), 1) + 4, answer(found, v), "end") for v in scale.ticks],
     }
 
 
-def _levels(found: Explanation, one: Dependence, outputs: Sequence[int], low: float, high: float) -> dict[str, Any]:
+def _levels(found: Explanation, one: Dependence, outputs: Sequence[int], scale: _Scale) -> dict[str, Any]:
     left = 110.0
 
     def x(value: float) -> float:
-        return left + (_RIGHT - left) * (value - low) / (high - low)
+        return left + (_RIGHT - left) * scale.share(value)
 
     bottom = _TOP + _ROW * len(one.points)
     lines = [
@@ -298,7 +310,7 @@ def _levels(found: Explanation, one: Dependence, outputs: Sequence[int], low: fl
         "height": int(bottom + 30),
         "lines": lines,
         "axis": f"M{left} {_TOP}V{bottom}H{_RIGHT}",
-        "x_ticks": [(left, answer(found, low), "start"), (_RIGHT, answer(found, high), "end")],
+        "x_ticks": [(round(x(v), 1), answer(found, v), "middle") for v in (scale.low, scale.high)],
         "x_at": bottom + 18,
         "y_ticks": [
             (left - 6, round(_TOP + _ROW * (n + 0.5) + 4, 1), _cut(p.value or _EMPTY), "end")
