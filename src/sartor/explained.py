@@ -125,7 +125,9 @@ def _with_importance(
 def _with_dependence(
     found: Explanation, subject: Subject, asked: Sequence[Part], cells: Cells, seed: int, progress: Progress
 ) -> Explanation:
-    parts = asked or [subject.part(name) for name in explaining.most_telling(found, PICTURES)]
+    telling = (subject.part(name) for name in explaining.most_telling(found, len(subject.parts)))
+    # texts have no order in which they could be drawn
+    parts = [part for part in (asked or telling) if part.drawn][: None if asked else PICTURES]
     drawn = list[explaining.Dependence]()
     for at, part in enumerate(parts):
         progress("dependence", at, len(parts))

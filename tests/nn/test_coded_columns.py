@@ -43,7 +43,9 @@ def test_a_change_of_one_column_changes_its_coded_columns_and_no_other(table):
     for at, name in enumerate(table):
         changed = {**table, name: list(table[name][1:]) + list(table[name][:1])}
         moved_D = (coder.code(coded(changed, found)) != before_ND).any(axis=0)
-        assert np.array_equal(moved_D, origin_D == at), name
+        assert not moved_D[origin_D != at].any(), name
+        # how frequent a town is does not change where towns change places
+        assert moved_D[origin_D == at].sum() >= (origin_D == at).sum() - (name == "city"), name
 
 
 def test_every_part_of_a_date_is_of_the_date(table):

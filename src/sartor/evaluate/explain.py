@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from sartor.data import columns as columns_of
@@ -66,10 +67,16 @@ class Part:
     """Its share of what is let in."""
     used: bool
     """False: nothing that stands in it changes an answer."""
+    texts: tuple[int, ...] = ()
 
     @property
     def read(self) -> bool:
         """Return whether its cells are looked at: a column may be read, and then told to vary too little."""
+        return bool(self.numbers or self.codes or self.texts)
+
+    @property
+    def drawn(self) -> bool:
+        """Return whether its cells have an order or are few, so that what an answer depends on can be drawn."""
         return bool(self.numbers or self.codes)
 
 
@@ -100,7 +107,7 @@ class Subject:
             )
         found = self.parts[names.index(name) if name in names else alike[0]]
         if not found.read:
-            why = found.column.why or "texts are not read"
+            why = found.column.why or "nothing of it is read"
             raise DataError(f"The column {found.column.name!r} is not read ({why}), so that no answer depends on it.")
         return found
 
@@ -221,9 +228,10 @@ def subject_of(family: LabelFamily[Cells] | NumberFamily[Cells], requirement: Re
     """Return a model of a table as it is explained."""
     columns = requirement.columns
     numbers, categories = columns_of.places(columns)
+    texts = [at for at, column in enumerate(columns) if column.kind == "text"]
     scale_P, used = np.zeros(len(columns)), set[int]()
     if "constant" not in weights:
-        origin_D = coder_of(weights).origin(numbers, categories)
+        origin_D = coder_of(weights).origin(numbers, categories, texts)
         scale_P, used = table_coder.by_column(origin_D, weights["importance"].numpy(), len(columns)), set(origin_D)
     parts = tuple(
         Part(
@@ -232,6 +240,7 @@ def subject_of(family: LabelFamily[Cells] | NumberFamily[Cells], requirement: Re
             tuple(place for place, owner in enumerate(categories) if owner == at),
             float(scale_P[at]),
             at in used,
+            tuple(place for place, owner in enumerate(texts) if owner == at),
         )
         for at, column in enumerate(columns)
     )
@@ -261,8 +270,6 @@ def scales(subject: Subject) -> tuple[Scale, ...]:
 def _why_unused(part: Part) -> str:
     if part.used:
         return ""
-    if part.column.kind == "text":
-        return "texts are not read"
     return part.column.why or "it did not vary, or others tell more"
 
 
@@ -408,7 +415,7 @@ def _grid(part: Part, cells: Cells) -> Cells:
         points = list(range(min(len(part.column.levels), _POINTS))) + [-1] * bool((codes_N < 0).any())
         codes_GG = np.tile(cells.codes_NG[:1], (len(points), 1))
         codes_GG[:, part.codes[0]] = points
-        return Cells(np.tile(cells.numbers_NM[:1], (len(points), 1)), codes_GG)
+        return Cells(np.tile(cells.numbers_NM[:1], (len(points), 1)), codes_GG, _first(cells, len(points)))
     first_N = cells.numbers_NM[:, part.numbers[0]]
     order = np.argsort(first_N, kind="stable")[: np.count_nonzero(~np.isnan(first_N))]
     _, starts = np.unique(first_N[order], return_index=True)
@@ -428,7 +435,7 @@ def _positions(part: Part, cells: Cells) -> list[float | None]:
 def told(part: Part, cells: Cells) -> list[str]:
     """Return the cells of a column as they were read, for a person; "" where nothing stands or it is not known."""
     column = part.column
-    if not part.read:
+    if not part.drawn:
         return [""] * len(cells)
     if part.codes:
         codes_N = cells.codes_NG[:, part.codes[0]].tolist()
@@ -535,7 +542,9 @@ def _steps(
             numbers[taken, at] = row.numbers_NM[0, at]
         for at in part.codes:
             codes[taken, at] = row.codes_NG[0, at]
-    answers_WS = answer(Cells(numbers, codes)).reshape(len(starts), -1)
+        for at in part.texts:
+            on_way.texts_NTE[taken, at] = row.texts_NTE[0, at]  # pyright: ignore[reportOptionalSubscript]
+    answers_WS = answer(on_way).reshape(len(starts), -1)
     return np.take_along_axis(np.diff(answers_WS, axis=1), place_WP, axis=1)
 
 
@@ -549,7 +558,15 @@ def _given(cells: Cells, part: Part, donors: Cells) -> Cells:
         numbers[:, at] = donors.numbers_NM[:, at]
     for at in part.codes:
         codes[:, at] = donors.codes_NG[:, at]
-    return Cells(numbers, codes)
+    texts = None if cells.texts_NTE is None else cells.texts_NTE.copy()
+    for at in part.texts:
+        texts[:, at] = donors.texts_NTE[:, at]  # pyright: ignore[reportOptionalSubscript]
+    return Cells(numbers, codes, texts)
+
+
+def _first(cells: Cells, rows: int) -> NDArray[np.float32] | None:
+    """Return the texts of the first row, so many times."""
+    return None if cells.texts_NTE is None else np.repeat(cells.texts_NTE[:1], rows, axis=0)
 
 
 def _sample(n: int, most: int, seed: int) -> IntArray:
