@@ -17,7 +17,7 @@ from sartor.data.load import fingerprint
 from sartor.data.table import INPUT_NAMES, OUTPUT_NAMES, Table, listed, read_table
 from sartor.data.text import squeeze
 from sartor.errors import DataError, did_you_mean
-from sartor.types import Columns, Example, Note, Progress, Rows, silent
+from sartor.types import Column, Columns, Example, Note, Progress, Rows, silent
 
 Frame: TypeAlias = Any
 """A pandas DataFrame, for modules that check types strictly: pandas brings none of its own."""
@@ -108,12 +108,16 @@ def target_of(header: Sequence[str], asked: str | None, source: str) -> int:
     )
 
 
-def frame_of(inputs: Sequence[str]) -> pd.DataFrame:
+def frame_of(inputs: Sequence[str], columns: Sequence[Column] = ()) -> pd.DataFrame:
     """Return rows that were given as JSON objects as a table; a column that a row does not have is missing there.
+
+    Where there is no row to tell them, the columns are those given.
 
     Raises:
         DataError: when one is no JSON object.
     """
+    if not inputs:
+        return pd.DataFrame(columns=[column.name for column in columns], dtype=object)
     return pd.DataFrame([cells_of(text) for text in inputs], dtype=object)
 
 

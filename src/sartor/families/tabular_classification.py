@@ -36,7 +36,7 @@ class TabularClassification(LabelFamily[Cells]):
 
     name: ClassVar[str] = "tabular-classification"
     summary: ClassVar[str] = "Foretell a class from the columns of a table."
-    generator: ClassVar[str] = TABLE_GENERATOR.stem
+    generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
     reads: ClassVar[Literal["texts", "tables"]] = "tables"
 
     @override
@@ -47,9 +47,10 @@ class TabularClassification(LabelFamily[Cells]):
     def encode(
         self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> Cells:
-        progress("encode", 0, 0)
-        cells, _ = columns.parse(records.frame_of(inputs), requirement.columns)
+        progress("encode", 0, len(inputs))
+        cells, _ = columns.parse(records.frame_of(inputs, requirement.columns), requirement.columns)
         texts_NTE = text_columns.embed(base, cells.texts, progress=progress) if cells.texts else None
+        progress("encode", len(inputs), len(inputs))
         return Cells(cells.numbers, cells.codes, texts_NTE)
 
     @override
@@ -95,14 +96,17 @@ def _generated(
         return {"constant": torch.from_numpy(_shares(condition.targets, n_labels))}
     order = condition.support.order(condition.targets)
     support, targets_N = condition.support.take(order), condition.targets[order]
+    place_C = _usual_first(targets_N, n_labels)
+    targets_N = place_C[targets_N]
     targets_NC = np.eye(n_labels)[targets_N]
     coder, coded_ND = table_coder.learn(support, _levels(requirement), targets_NC)
     solved = table_solver.solve(generator, coded_ND, targets_NC, classes=n_labels, seed=seed)
     calibration = table_solver.calibrate(solved.left_out_NC, targets_N[solved.rows])
     scope_N = calibration.probabilities(solved.left_out_NC).max(axis=1)
-    return to_weights(coder, solved) | {
+    weights = to_weights(coder, solved)
+    return {name: tensor[..., place_C] if name in _OUTPUTS else tensor for name, tensor in weights.items()} | {
         "calibration.warmth": torch.tensor([calibration.plain, calibration.sharp], dtype=torch.float64),
-        "calibration.bias": torch.from_numpy(calibration.bias_C),
+        "calibration.bias": torch.from_numpy(calibration.bias_C[place_C]),
         "scope.threshold": torch.tensor(float(np.quantile(scope_N, OUT_OF_SCOPE_SHARE)), dtype=torch.float64),
     }
 
@@ -110,6 +114,18 @@ def _generated(
 def _levels(requirement: Requirement) -> list[int]:
     """Return how many levels each category has, in the order of its codes."""
     return [len(column.levels) for column in requirement.columns if column.kind == "category"]
+
+
+_OUTPUTS = ("net.columns.out", "net.bias", "net.units.out", "net.products.out")
+"""Tensors whose last axis is the classes."""
+
+
+def _usual_first(targets_N: IntArray, n_labels: int) -> IntArray:
+    """Return (C,) the place of each label by how many rows it has, then by its first row: names must not matter."""
+    counts_C = np.bincount(targets_N, minlength=n_labels)
+    first_C = np.full(n_labels, len(targets_N))
+    np.minimum.at(first_C, targets_N, np.arange(len(targets_N)))
+    return np.argsort(np.lexsort((first_C, -counts_C)))
 
 
 def _shares(targets_N: IntArray, n_labels: int) -> FloatArray:

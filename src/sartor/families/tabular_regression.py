@@ -38,7 +38,7 @@ class TabularRegression(NumberFamily[Cells]):
 
     name: ClassVar[str] = "tabular-regression"
     summary: ClassVar[str] = "Foretell a value, with an interval, from the columns of a table."
-    generator: ClassVar[str] = TABLE_GENERATOR.stem
+    generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
     reads: ClassVar[Literal["texts", "tables"]] = "tables"
 
     @override
@@ -49,9 +49,10 @@ class TabularRegression(NumberFamily[Cells]):
     def encode(
         self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> Cells:
-        progress("encode", 0, 0)
-        cells, _ = columns.parse(records.frame_of(inputs), requirement.columns)
+        progress("encode", 0, len(inputs))
+        cells, _ = columns.parse(records.frame_of(inputs, requirement.columns), requirement.columns)
         texts_NTE = text_columns.embed(base, cells.texts, progress=progress) if cells.texts else None
+        progress("encode", len(inputs), len(inputs))
         return Cells(cells.numbers, cells.codes, texts_NTE)
 
     @override

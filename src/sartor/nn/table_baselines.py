@@ -39,7 +39,7 @@ def probabilities(
     """Return (N, C) for ``rows``, of a peer fitted to ``support``."""
     found = np.zeros((len(rows), classes))
     present = np.unique(targets_N)
-    if len(present) < 2:
+    if len(present) < 2 or not len(rows):
         found[:, present] = 1.0
         return found
     known_ND, asked_ND = _inputs(peer, support, levels, np.eye(classes)[targets_N], rows)
@@ -52,6 +52,8 @@ def probabilities(
 
 def values(peer: Peer, support: Cells, levels: Sequence[int], values_N: Floats, rows: Cells, seed: int) -> Floats:
     """Return (N,) values for ``rows``, of a peer fitted to ``support``."""
+    if not len(rows):
+        return np.zeros(0)
     known_ND, asked_ND = _inputs(peer, support, levels, values_N[:, None], rows)
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         warnings.simplefilter("ignore")
@@ -61,7 +63,10 @@ def values(peer: Peer, support: Cells, levels: Sequence[int], values_N: Floats, 
 def _inputs(peer: Peer, support: Cells, levels: Sequence[int], targets_NC: Floats, rows: Cells) -> tuple[Any, Any]:
     if peer == "linear":
         coder, known_ND = table_coder.learn(support, levels, targets_NC)
-        return known_ND, coder.code(rows)
+        asked_ND = coder.code(rows)
+        if not known_ND.shape[1]:  # no column varies in these rows
+            return np.zeros((len(support), 1)), np.zeros((len(rows), 1))
+        return known_ND, asked_ND
     known_ND, asked_ND = (np.hstack([cells.numbers_NM, _codes(cells)]) for cells in (support, rows))
     if support.texts_NTE is None:
         return known_ND, asked_ND

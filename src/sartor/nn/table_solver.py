@@ -342,7 +342,8 @@ def _parts(member: _Member, share: float, columns: int, everything: _Everything 
         "units.bias": hidden.bias_BH[0],
         "units.out": out_FC[columns : columns + units] * rectified / units**0.5,
         "products.columns": hidden.columns_BPK[0],
-        "products.thresholds": hidden.thresholds_BPK[0],
+        # what is always 1 stays so: no cell lies so low, and a file of weights holds finite numbers only
+        "products.thresholds": hidden.thresholds_BPK[0].clamp_min(-2 * table_net.LARGEST),
         "products.signs": hidden.signs_BPK[0],
         "products.out": out_FC[columns + units :] * ruled / max(products, 1) ** 0.5,
     }
