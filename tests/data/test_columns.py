@@ -559,3 +559,29 @@ def test_many_rows_take_time_by_their_number():
     cells, _ = parse(frame, columns)
     assert cells.numbers.shape == (rows, 3)
     assert not np.isnan(cells.numbers).any()
+
+
+CELLS = {
+    "size": [*("1", "-2.5", "+3", "0012", "1e3", "", " 7 ", "n/a", "1,234", "x", "inf", "９", "9" * 60), None, 4.5],
+    "paid": ["yes", "NO", "y", "", "なし", "無", "はい", "○", "1", "0", "perhaps", None, True],
+    "city": ["Kyoto", "kyoto", " Kyoto", "Ōtsu", "", "?", "Nara", "unknown", None, 3],
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+@given(data=st.data())
+def test_a_few_rows_are_read_as_among_many(name, data):
+    learned = as_frame({
+        "size": [str(at * 1.5) for at in range(40)],
+        "paid": ["yes", "no"] * 20,
+        "city": ["Kyoto", "Nara", "Ōtsu", "Tsu"] * 10,
+    })  # fmt: skip
+    columns = [column for column in learn(learned)[0] if column.name == name]
+    cells = data.draw(st.lists(st.sampled_from(CELLS[name]), min_size=1, max_size=5))
+    few, said = parse(as_frame({name: cells}), columns)
+    many, _ = parse(as_frame({name: [*cells, *[CELLS[name][0]] * 40]}), columns)
+    np.testing.assert_array_equal(few.numbers, many.numbers[: len(cells)])
+    np.testing.assert_array_equal(few.codes, many.codes[: len(cells)])
+    assert [note.text for note in said if note.level == "warning"] == [
+        note.text for note in parse(as_frame({name: [*cells, *[""] * 40]}), columns)[1] if note.level == "warning"
+    ]

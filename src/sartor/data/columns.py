@@ -6,7 +6,7 @@ suffixes: ``N`` rows, ``K`` distinct spellings of a column.
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -725,6 +725,8 @@ _NO_NUMBER = "Cells that are no numbers were taken as missing"
 
 
 def _parse_numbers(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDArray[np.float64]:
+    if column.decimal == "." and (plain := _plainly(values_N, _plain_number)) is not None:
+        return np.array([np.nan if value is None else value for value in plain])
     known = typed(values_N)
     if known is not None:
         numbers_N = _bounded(known[0])
@@ -740,6 +742,8 @@ def _parse_numbers(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDA
 
 
 def _parse_truth(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDArray[np.float64]:
+    if (plain := _plainly(values_N, _PLAIN_TRUTH.get)) is not None:
+        return np.array([np.nan if value is None else value for value in plain])
     everything = spell(values_N)
     truth_K = _truth_of(everything.keys)
     truth_K[among(everything.keys, ("1",))] = 1.0
@@ -765,6 +769,10 @@ def _parse_dates(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDArr
 
 
 def _parse_levels(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDArray[np.int64]:
+    known = column.levels
+    plain = _plainly(values_N, lambda cell: known.index(cell) if cell in known else None)
+    if plain is not None:
+        return np.array([-1 if value is None else value for value in plain], dtype=np.int64)
     spelled = _present(spell(values_N))
     levels = strings(column.levels)
     codes_K = _index(spelled.keys, levels)
@@ -779,6 +787,33 @@ def _parse_levels(column: Column, values_N: NDArray[Any], notes: _Notes) -> NDAr
         count = int(spelled.counts_K[codes_K < 0].sum())
         notes.say("levels", "Cells with a level that is not among those learned", column.name, detail=f"{count:,}")
     return spread(codes_K, spelled.codes_N, -1)
+
+
+_FEW_ROWS = 32
+_PLAIN_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,20})?", re.ASCII)
+_PLAIN_TRUTH = {word: truth for words, truth in ((_YES, 1.0), (_NO, 0.0)) for word in words if word not in _NOT_THERE}
+
+
+def _plain_number(cell: str) -> float | None:
+    return float(cell) if _PLAIN_NUMBER.fullmatch(cell) else None
+
+
+def _plainly(values_N: NDArray[Any], read: Callable[[str], Any]) -> list[Any] | None:
+    """Return what a few cells are, None for a blank one, where all are written plainly; else None.
+
+    Arrow's calls cost much more than one row's cells, and there are tens of them a column.
+    """
+    if len(values_N) > _FEW_ROWS:
+        return None
+    found: list[Any] = []
+    for cell in values_N:
+        if cell is None or (isinstance(cell, str) and not cell):
+            found.append(None)
+        elif isinstance(cell, str) and (value := read(cell)) is not None:
+            found.append(value)
+        else:
+            return None
+    return found
 
 
 def _index(keys: pa.Array, known: pa.Array) -> NDArray[np.int64]:
