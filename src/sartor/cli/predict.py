@@ -12,7 +12,7 @@ import click
 from sartor.cli import answered, console, mixed
 from sartor.cli.answered import Answered
 from sartor.errors import UserError
-from sartor.types import Columns
+from sartor.types import Columns, Note
 
 if TYPE_CHECKING:
     from sartor.families.interface import Writing
@@ -119,24 +119,44 @@ def _tell_cut(cut: int) -> None:
 
 def _inputs(model: "Model", texts: Sequence[str], source: Path | None, text_column: str | None) -> Sequence[str]:
     """Return what is to be answered, and tell on stderr what a user must know of it."""
-    if source is None:
-        return [row_of(text) for text in texts] if model.family.reads == "tables" else list(texts)
     if model.family.reads == "tables":
-        from sartor.data import columns, records
+        if text_column is not None:
+            raise UserError(
+                f"--text-column is for models of texts; {model.manifest.name} reads the columns of a table."
+            )
+        return _rows(model, texts, source)
+    if source is None:
+        return list(texts)
+    from sartor.data.load import read_inputs
 
+    read = read_inputs(source, Columns(input=text_column))
+    _tell(note for note in read.notes if note.level == "warning")
+    return read.texts
+
+
+def _rows(model: "Model", texts: Sequence[str], source: Path | None) -> list[str]:
+    """Return rows of a table as JSON objects of the same columns."""
+    from sartor.data import columns, records
+
+    need = model.requirement
+    if source is None:
+        cells = [records.cells_of(row_of(text)) for text in texts]
+        names = dict.fromkeys(name for row in cells for name in row)
+        inputs = [json.dumps({name: row.get(name) for name in names}, ensure_ascii=False) for row in cells]
+    else:
         table = records.read_table(source)
         inputs = [row.input for row in records.of_cells(table.header, table.rows, None)]
-        _, notes = columns.parse(records.frame_of(inputs), model.requirement.columns)
-        notes = (*table.notes, *notes)
-    else:
-        from sartor.data.load import read_inputs
-
-        read = read_inputs(source, Columns(input=text_column))
-        inputs, notes = read.texts, read.notes
-    for note in notes:
-        if note.level == "warning":
-            console.say_error(f"! {note.text}")
+        _tell(note for note in table.notes if note.level == "warning")
+    frame = records.frame_of(inputs)
+    if need.target not in (column.name for column in need.columns):  # rows whose answer is known have it beside them
+        frame = frame.drop(columns=need.target, errors="ignore")
+    _tell(columns.parse(frame, need.columns)[1])
     return inputs
+
+
+def _tell(notes: Iterable[Note]) -> None:
+    for note in notes:
+        console.say_error(f"{'!' if note.level == 'warning' else '·'} {note.text}")
 
 
 def row_of(text: str) -> str:
@@ -147,13 +167,13 @@ def row_of(text: str) -> str:
     """
     if text.lstrip().startswith("{"):
         return text
-    cells = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
-    if not cells:
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and sign for name, sign, _ in parts):
         raise UserError(
             f"A row of a table is given as name=value,name=value or as a JSON object; got {text[:60]!r}. "
-            "Name a file of rows with --input."
+            "Cells that hold a comma go into JSON; a file of rows is named with --input."
         )
-    return json.dumps({name.strip(): value.strip() for name, value in cells.items()}, ensure_ascii=False)
+    return json.dumps({name.strip(): value.strip() for name, _, value in parts}, ensure_ascii=False)
 
 
 def _check_suffix(output: Path | None) -> None:

@@ -155,8 +155,12 @@ def _guess(
     known = ", ".join(INPUT_NAMES[:5] if missing == "text" else OUTPUT_NAMES[:5])
     raise DataError(
         f"{table.source} has no {missing} column that we know ({known}, ...); its columns are "
-        f"{listed(header)}. Name the {missing} column, or rename it to {missing!r}."
+        f"{listed(header)}. Name the {missing} column, or rename it to {missing!r}.{_maybe_a_table(need_labels)}"
     )
+
+
+def _maybe_a_table(learnt_from: bool) -> str:
+    return " If the rows are a table, name the column to foretell from the others with --target." if learnt_from else ""
 
 
 def _few_distinct(table: Table, column: int) -> bool:
@@ -198,6 +202,7 @@ def _refuse_numbers(examples: Sequence[Example], column: str, source: str) -> No
     fraction = next((label for label in sorted(labels) if not float(label).is_integer()), None)
     if fraction is not None:
         raise DataError(
-            f"The column {column!r} of {source} looks like a number to predict, not a label (as {fraction!r}"
-            "): that is regression, which is not supported yet. Give labels, as 'low' and 'high' for ranges."
+            f"The column {column!r} of {source} looks like a number to predict, not a label (as {fraction!r}): "
+            "regression is of tables, not of texts. Give labels, as 'low' and 'high' for ranges; or say --target, if "
+            "the number is to be foretold from the other columns of a table."
         )

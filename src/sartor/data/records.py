@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 import pandas as pd
 
+from sartor.data.columns import as_frame
 from sartor.data.load import fingerprint
 from sartor.data.table import INPUT_NAMES, OUTPUT_NAMES, Table, listed, read_table
 from sartor.data.text import squeeze
@@ -55,6 +56,7 @@ def of_rows(frame: Frame, target: str | None) -> Rows:
     Raises:
         DataError: when it is not there, or blank in every row.
     """
+    frame = as_frame(frame)
     header = [str(name) for name in frame.columns]
     at = target_of(header, target, "The table")
     wanted = frame.iloc[:, at]
@@ -150,8 +152,13 @@ def inputs_of(rows: pd.DataFrame | Sequence[Mapping[str, Any]] | Sequence[str]) 
 
 
 def of_frame(frame: pd.DataFrame) -> list[str]:
-    """Return each row of a table as a JSON object; what is missing is left blank."""
-    cells = frame.astype(object).where(frame.notna(), None)
+    """Return each row of a table as a JSON object; what is missing is left blank.
+
+    Raises:
+        DataError: when two columns have one name.
+    """
+    frame = as_frame(frame)
+    cells = frame.where(frame.notna(), None)
     names = [str(name) for name in frame.columns]
     return [
         _JSON.encode({name: _plain(cell) for name, cell in zip(names, row, strict=True)}).decode()

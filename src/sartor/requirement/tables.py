@@ -123,10 +123,11 @@ def _kind(task: Task, outputs: Sequence[str]) -> tuple[str, str]:
     if task.labels:
         return CLASSES, "because the task lists labels"
     found = columns.numbers_of(outputs)
-    if found is None or np.isnan(found[0]).any():
+    if found is None:
         return CLASSES, "because the target is made of words"
-    different = len(np.unique(found[0]))
-    if different <= _FEW_VALUES and np.equal(found[0], np.round(found[0])).all():
+    known = found[0][np.isfinite(found[0])]  # a few cells may be none: such a target is to be mended, not renamed
+    different = len(np.unique(known))
+    if different <= _FEW_VALUES and np.equal(known, np.round(known)).all():
         return CLASSES, f"because the target takes only {different} whole values; say --kind {VALUES} for a number"
     return VALUES, f"because the target is a number that takes {different:,} values"
 
