@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import ROUTE, Ran
+from tables_helpers import small_tables
 
 from sartor import cli
 
@@ -27,6 +28,12 @@ def sartor(tiny, quick, capsys) -> Callable[..., Ran]:
         return Ran(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def few_peers(monkeypatch):
+    """Make models of tables of a few small nets, and prove them beside the majority, or the mean, alone."""
+    small_tables(monkeypatch)
 
 
 @pytest.fixture
