@@ -1,16 +1,19 @@
 """No tensor of a model is, or is nearly, what the encoder made of one of its rows."""
 
+import json
 import random
 import string
 
 import numpy as np
 import pytest
+import torch
 
-from sartor import families
+from sartor import families, pipeline
 from sartor.families.interface import Condition
 from sartor.nn.features import hash_ngrams, idf, unit, weigh
+from sartor.nn.table_target import coder_of
 from sartor.nn.text_base import POOLED
-from sartor.types import Label, Requirement
+from sartor.types import Example, Label, Requirement, Rows, Task, to_json
 
 BASE = "all-minilm-l6-v2+anchor2"
 
@@ -90,3 +93,68 @@ def test_what_one_text_alone_holds_has_no_weight(tiny, copies):
         assert (stored[held == 1] == 0).all()
         assert (held == 1).sum() > 10
         assert np.abs(stored[held > 1]).max() > 0
+
+
+# --- tables ------------------------------------------------------------------------------------------------
+
+TABLES = ("tabular-classification", "tabular-regression")
+SECRET = 4711.0625
+
+
+def table_of(rows, secret):
+    """Rows of six numbers and a category; in one row a number and a level that no other has."""
+    draw = random.Random(rows)
+    found = [
+        {**{f"n{at}": round(draw.gauss(0, 1), 4) for at in range(6)}, "colour": draw.choice(["red", "blue", "green"])}
+        for _ in range(rows)
+    ]
+    found[secret] |= {"n0": SECRET, "colour": "unobtainium"}
+    return found
+
+
+def made_of_table(family, found):
+    target = [str(int(row["n1"] > 0)) if family == TABLES[0] else str(row["n1"] + 0.25) for row in found]
+    rows = [Example(json.dumps(row), value) for row, value in zip(found, target, strict=True)]
+    made = pipeline.make(Task("Foretell y", kind=family, target="y"), Rows(rows, (), "aa", "x.csv", "y"), store=False)
+    return made.model
+
+
+@pytest.mark.parametrize("n", [12, 40])
+@pytest.mark.parametrize("family", TABLES)
+def test_no_stored_vector_is_parallel_to_a_row_of_a_table(quick, few_peers, family, n):
+    found = table_of(n, 3)
+    model = made_of_table(family, found)
+    cells = model.family.encode(model.base, model.requirement, [json.dumps(row) for row in found])
+    coded_ND = coder_of(model.weights).code(cells)
+    assert coded_ND.shape[1] > 6
+    for name, tensor in model.weights.items():
+        for axis, size in enumerate(tensor.shape):
+            if tensor.dim() == 2 and size == coded_ND.shape[1]:
+                vectors = unit((tensor.T if axis == 0 else tensor).double().numpy())
+                assert np.abs(unit(coded_ND.astype(float)) @ vectors.T).max() < PARALLEL, name
+
+
+@pytest.mark.parametrize("family", TABLES)
+def test_no_cell_and_no_level_of_one_row_alone_is_in_a_bundle(quick, few_peers, family):
+    model = made_of_table(family, table_of(40, 3))
+    assert [column.kind for column in model.requirement.columns] == ["number"] * 6 + ["category"]
+    assert set(model.requirement.columns[-1].levels) == {"red", "blue", "green"}
+    for file, content in {**model.files(), "manifest.json": json.dumps(to_json(model.manifest)).encode()}.items():
+        assert b"unobtainium" not in content, file
+        assert b"4711" not in content or file == "model.safetensors", file
+    for name, tensor in model.weights.items():
+        if tensor.is_floating_point():
+            assert not torch.isclose(tensor.double(), torch.tensor(SECRET, dtype=torch.float64), rtol=1e-6).any(), name
+
+
+def test_what_a_level_of_many_usually_is_tells_no_single_row(quick, few_peers):
+    # of more levels than have a column each, means are kept: of those that two rows or more carry
+    draw = random.Random(0)
+    found = [{"n0": draw.random(), "n1": draw.gauss(0, 1), "place": f"place {at % 20}"} for at in range(60)]
+    found += [{"n0": draw.random(), "n1": draw.gauss(0, 1), "place": f"lonely {at}"} for at in range(5)]
+    model = made_of_table(TABLES[1], found)
+    assert len(model.requirement.columns[-1].levels) == 20
+    counts = [tensor for name, tensor in model.weights.items() if name.endswith("effects.0.counts")]
+    assert len(counts) == 1
+    assert counts[0].min() >= 2
+    assert counts[0].sum() == 60
