@@ -517,7 +517,7 @@ class Grid:
             values[field] = {
                 peer: np.array([found[name] for name in tables])
                 for peer, found in by_peer.items()
-                if len({len(found.get(name, ())) for name in tables} - {0}) == 1 and all(name in found for name in tables)
+                if len({len(found.get(name, ())) for name in tables}) == 1 and found
             }
         return cls(tables, list(source.values()), names, values, sorted(failed))
 
