@@ -21,13 +21,13 @@ from sartor.data.text import compatible, encodable
 pc: Any = pyarrow.compute
 """Arrow's functions come about when it is imported, so that no type checker knows them."""
 
-_MISSING = (
+MISSING = (
     *("", "na", "n/a", "n.a.", "null", "none", "nan", "nat", "<na>", "missing", "-", "--", "---", "?", "."),
     *("#n/a", "#value!", "#div/0!", "#name?", "#null!", "#num!", "#ref!"),
     *("–", "—", "―", "−", "ー", "不明", "なし", "無し", "欠損"),
 )
 """Spellings of a missing value, in lower case and half width."""
-_UNKNOWN = ("unknown", "unk", "n.d.", "not available")
+UNKNOWN = ("unknown", "unk", "n.d.", "not available")
 """Missing where the rest are numbers or dates; a level of its own in a category."""
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal", "boolean"}
 """Kinds of values (pandas' words) that need no reading."""
@@ -50,12 +50,12 @@ class Spelled:
     @property
     def missing_K(self) -> NDArray[np.bool_]:
         """Which keys say that a value is missing, whatever the column."""
-        return among(lower(self.keys), _MISSING)
+        return among(lower(self.keys), MISSING)
 
     @property
     def unknown_K(self) -> NDArray[np.bool_]:
         """Which keys say so beside numbers or dates."""
-        return among(lower(self.keys), _UNKNOWN)
+        return among(lower(self.keys), UNKNOWN)
 
     def without(self, drop_K: NDArray[np.bool_]) -> "Spelled":
         """Return the column with these keys taken out."""

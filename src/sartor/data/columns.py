@@ -303,6 +303,13 @@ def _truth_of(keys: pa.Array) -> NDArray[np.float64]:
     return np.where(among(low, _YES), 1.0, np.where(among(low, _NO), 0.0, np.nan))
 
 
+def truths(column: Column) -> dict[str, float]:
+    """Return what each spelling, in lower case, says in a column of booleans: 1 for yes, 0 for no."""
+    missing = () if set(column.levels).intersection(_THERE) else _NOT_THERE
+    found = {**dict.fromkeys((*_YES, "1"), 1.0), **dict.fromkeys((*_NO, "0"), 0.0)}
+    return {spelling: value for spelling, value in found.items() if spelling not in missing}
+
+
 def _answers(everything: Spelled, spelled: Spelled) -> Spelled:
     """Return the cells that are not missing, where なし is no missing value but the opposite of あり."""
     there_K, no_K = among(spelled.keys, _THERE), among(spelled.keys, _NO)

@@ -14,7 +14,7 @@ Dimension key:   N: rows   M: columns of numbers   G: columns of categories   T:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.special
@@ -27,6 +27,8 @@ from sartor.nn.table_net import LARGEST
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Source: TypeAlias = tuple[Literal["number", "gap", "category", "text"], int]
+"""What a coded column tells of, and of which column of numbers, of codes or of texts."""
 
 ONE_HOT = 12
 """Levels up to which each has a column of its own."""
@@ -96,13 +98,22 @@ class Coder:
             categories: (G,) that of each column of categories.
             texts: (T,) that of each column of free text.
         """
-        gaps_M, gaps_G = self._array("numbers.gaps"), self._array("categories.gaps")
-        levels_G, outputs = self._array("categories.levels"), len(self._array("effects.prior"))
-        wide_G = np.where(levels_G > ONE_HOT, outputs + 1, 0)
-        few_G = [one_hots(levels) for levels in levels_G.tolist()]
-        directions = self.tensors["texts.principal"].shape[2] if texts else 0
-        counts = [*(1 + gaps_M), *(few_G + gaps_G + wide_G), *[directions] * len(texts)]
-        return np.repeat(np.array([*numbers, *categories, *texts], dtype=np.int64), counts)[self._array("kept")]
+        places = {"number": numbers, "gap": numbers, "category": categories, "text": texts}
+        return np.array([places[kind][at] for kind, at in self.sources()], dtype=np.int64)
+
+    def sources(self) -> list[Source]:
+        """Return what each of the D coded columns tells of."""
+        levels_G, outputs = self._array("categories.levels").tolist(), len(self._array("effects.prior"))
+        every: list[Source] = []
+        for at, gap in enumerate(self._array("numbers.gaps").tolist()):
+            every += [("number", at)] + [("gap", at)] * gap
+        for at, (many, gap) in enumerate(zip(levels_G, self._array("categories.gaps").tolist(), strict=True)):
+            effects = outputs + 1 if many > ONE_HOT else 0
+            every += [("category", at)] * (one_hots(many) + gap + effects)
+        if "texts.principal" in self.tensors:
+            columns, _, directions = self.tensors["texts.principal"].shape
+            every += [("text", at) for at in range(columns) for _ in range(directions)]
+        return [every[place] for place in self._array("kept").tolist()]
 
     def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
         kept = self._array("kept")
