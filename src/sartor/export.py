@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sartor.compress import merge, peft
+from sartor.compress import merge, peft, table_c, table_js, table_numpy, table_plan
 from sartor.errors import TaskError, did_you_mean
 from sartor.families import text_generation
 from sartor.families.text_generation import WritingBase
 from sartor.model import Model, Writer
 from sartor.types import Progress, silent
+
+TABLE_FORMS = ("numpy", "onnx", "c", "js")
+"""Formats of models of tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,14 @@ def export(
     dial: float | None = None,
     progress: Progress = silent,
 ) -> Exported:
-    """Write a model that writes in a format that other programs load; what answers, and how much, is baked in.
+    """Write a model in a format that other programs load; what answers, and how much, is baked in.
 
     Args:
         model: to be written; nothing of it changes.
-        form: ``peft`` or ``gguf`` (the adapter alone), ``merged`` or ``merged-gguf`` (the base in it).
-        out: a new folder, or a new file for GGUF.
-        dtype: of a whole model.
+        form: of a model that writes ``peft`` or ``gguf`` (the adapter alone), ``merged`` or ``merged-gguf`` (the base
+            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``.
+        out: a new folder for PEFT, ``merged`` and numpy, else a new file.
+        dtype: of a whole model that writes.
         dial: in place of the one that is stored.
         progress: is told how far it is.
 
@@ -46,9 +50,14 @@ def export(
         TaskError: when there is no such format, or this model has none.
         StorageError: when something stands at ``out`` or the disk does not take it.
     """
+    if model.family.reads == "tables":
+        return _export_table(model, form, out, plain=dtype is None and dial is None)
+    if form in TABLE_FORMS:
+        raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads texts.")
     if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
         raise TaskError(
-            f"Only models that write can be exported so far; {model.manifest.name!r} puts texts under labels."
+            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts texts "
+            "under labels."
         )
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)
@@ -74,8 +83,32 @@ def export(
             gguf.write_merged_gguf(out, base.model, adapter, dtype=kind, progress=progress)
         case _:
             raise TaskError(f"No format named {form!r}. Known: peft, gguf, merged, merged-gguf.")
+    return Exported(out.absolute(), _size(out), _lossy(form, dtype))
+
+
+def _size(out: Path) -> int:
     files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
-    return Exported(out.absolute(), sum(path.stat().st_size for path in files), _lossy(form, dtype))
+    return sum(path.stat().st_size for path in files)
+
+
+def _export_table(model: Model, form: str, out: Path, *, plain: bool) -> Exported:
+    if form not in TABLE_FORMS:
+        raise TaskError(
+            f"{form} is a format of models that write; {model.manifest.name!r} is one of a table. Known for these: "
+            f"{', '.join(TABLE_FORMS)}."
+        )
+    if not plain:
+        raise TaskError("--dtype and --dial are of models that write; one of a table is written as it is.")
+    if form == "onnx":
+        from sartor.compress import table_onnx  # a package that need not be there
+
+        write = table_onnx.write_onnx
+    else:
+        write = {"numpy": table_numpy.write_numpy, "c": table_c.write_c, "js": table_js.write_js}[form]
+    plan = table_plan.plan(model.requirement, model.weights)
+    write(out, plan)
+    needless = table_plan.needless(model.requirement, plan)
+    return Exported(out.absolute(), _size(out), needless)
 
 
 def _dtype(asked: str | None, default: Any, known: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""``sartor export``: a model that writes, in a format that other programs load."""
+"""``sartor export``: a model in a format that other programs load."""
 
 from pathlib import Path
 
@@ -7,32 +7,37 @@ import click
 from sartor.cli import console
 from sartor.errors import UserError
 
-_FORMATS = ("peft", "gguf", "merged", "merged-gguf")
+_FORMATS = ("peft", "gguf", "merged", "merged-gguf", "numpy", "onnx", "c", "js")
 _LOADED_BY = {
     "peft": 'peft.PeftModel.from_pretrained(base, "{out}")',
     "gguf": "llama-server -m BASE.gguf --lora {out}",
     "merged": 'transformers.AutoModelForCausalLM.from_pretrained("{out}")',
     "merged-gguf": "llama-server -m {out}",
+    "numpy": "python {out}/predict.py < rows.jsonl",
+    "onnx": 'onnxruntime.InferenceSession("{out}")',
+    "c": "cc -O2 -DSARTOR_MAIN {out} -lm",
+    "js": 'import {{ predict }} from "{out}"',
 }
 
 
 @click.command()
 @click.argument("model")
-@click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="An adapter, or a whole model.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="New folder or .gguf file.")
-@click.option("--dtype", metavar="TYPE", help="Of a whole model: F32, F16; as GGUF also Q8_0, Q4_1, Q4_0.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="See above.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="New folder or file.")
+@click.option("--dtype", metavar="TYPE", help="Of merged: F32, F16; of merged-gguf also Q8_0, Q4_1, Q4_0.")
 @click.option("--dial", type=float, metavar="G", help="How much of the generated adapter; default as stored.")
 @console.common
 def export(model: str, form: str, out: Path, dtype: str | None, dial: float | None, seed: int, as_json: bool) -> None:
     """Write MODEL (an id, a name, name@champion, name@v2, or a folder) for other programs.
 
-    peft is a folder of PEFT, gguf an adapter for llama.cpp; merged is a folder as the hub has them, merged-gguf one
-    file for llama.cpp, each with the base in it.
+    Of a model that writes: peft is a folder of PEFT, gguf an adapter for llama.cpp; merged is a folder as the hub has
+    them, merged-gguf one file for llama.cpp, each with the base in it.
+
+    Of a model of a table: numpy is a folder with predict.py, which needs numpy alone; onnx a graph from raw columns;
+    c one file of C99; js one ES module.
     """
     if dtype is not None and not form.startswith("merged"):
-        raise UserError(
-            f"--dtype is of whole models (merged, merged-gguf); an adapter as {form} is written in float32."
-        )
+        raise UserError(f"--dtype is of whole models that write (merged, merged-gguf); {form} is written in float32.")
     from sartor import export as exporting
     from sartor.model import load
 

@@ -1,7 +1,8 @@
-"""A model of a table as numpy arrays, and the one file that answers with them (:mod:`sartor.compress.table_predict`)."""
+"""A model of a table as numpy arrays, and the file that answers with them (:mod:`sartor.compress.table_predict`)."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def write_numpy(path: Path, plan: Plan) -> None:
     Raises:
         StorageError: if something stands at ``path``, or the disk does not take the files.
     """
-    about = np.frombuffer(json.dumps(plan.about()).encode(), dtype=np.uint8)
+    arrays: dict[str, Any] = {**plan.arrays, "about": np.frombuffer(json.dumps(plan.about()).encode(), dtype=np.uint8)}
     with new_folder(path) as folder:
-        np.savez(folder / "model.npz", about=about, **dict(plan.arrays))
+        np.savez(folder / "model.npz", **arrays)
         (folder / "predict.py").write_bytes(Path(table_predict.__file__).read_bytes())

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from sartor.data import cells, columns, dates
 from sartor.data.numerals import HUGE
+from sartor.data.table import listed
 from sartor.errors import TaskError
 from sartor.nn.table_coder import Cells, Coder
 from sartor.nn.table_generator import LEAST_SCORE
@@ -151,7 +152,7 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
     coder, tensors = coder_of(weights), net_of(weights).tensors
     net = _net({name: tensor.numpy() for name, tensor in tensors.items()}, *_reach(coder))
     sources = coder.sources()
-    used = [at for at in _read_by(net) if at < len(sources)]
+    used = _read_by(net)
     if not used:
         raise _same(requirement)
     bent = coder.tensors["numbers.bent"].numpy()
@@ -173,6 +174,15 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     labels = tuple(label.name for label in requirement.labels)
     return Plan(requirement.name, requirement.target, labels, fields, kept)
+
+
+def needless(requirement: Requirement, made: Plan) -> tuple[str, ...]:
+    """Return what to say of columns that Sartor asks for and a plan does not; nothing where there are none."""
+    asked = {field.name for field in made.fields}
+    rest = [column.name for column in requirement.columns if column.kind != "ignored" and column.name not in asked]
+    if not rest:
+        return ()
+    return (f"Answers do not depend on {listed(rest)}, so what was written does not ask for it.",)
 
 
 def _same(requirement: Requirement) -> TaskError:
@@ -395,10 +405,9 @@ def _of_order(
 def _read_by(net: _Net) -> list[int]:
     """Return the coded columns that add anything."""
     width = len(net.columns_DC)
-    read_D = net.columns_DC.any(axis=1) | net.weight_DH.any(axis=1)
-    for group in net.products:
-        read_D[group.column_PK.ravel() % max(width, 1)] = True
-    return np.flatnonzero(read_D).tolist()
+    read = [np.flatnonzero(net.columns_DC.any(axis=1)), np.flatnonzero(net.weight_DH.any(axis=1))]
+    read += [group.column_PK.ravel() % max(width, 1) for group in net.products]
+    return np.unique(np.concatenate(read)).tolist()
 
 
 def _narrowed(net: _Net, used: Sequence[int], width: int) -> _Arrays:

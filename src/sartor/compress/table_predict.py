@@ -10,7 +10,7 @@ or, one JSON object a line:
     python predict.py < rows.jsonl
 
 A row is a dict of plain cells: numbers, or text that is a plain numeral ("3.5", "1e3"); categories as text; booleans
-as True, False, 0, 1 or a word that the column's rows use; dates as datetime.date, datetime.datetime or ISO text
+as True, False, 0, 1 or a word for it; dates as datetime.date, datetime.datetime or ISO text
 ("2021-03-31", "2021-03-31 14:05"). None, NaN, and what people write for it ("", "n/a", "-") are missing. A level that
 was not learned counts as none. Units, thousands and other dates are read by `sartor predict`, not here: such a cell is
 an error, and so is a column that a row lacks.
@@ -40,7 +40,7 @@ _CHUNK = 256
 
 
 class Model:
-    """A generated model of a table. It is never changed, so that threads may share it.
+    """A generated model of a table. It never changes: threads may share it.
 
     Args:
         path: of model.npz; beside this file if not given.
@@ -58,20 +58,25 @@ class Model:
         self._low, self._high = -about["largest"], about["largest"]
         self._a = arrays
         self._codes = [_known(field["levels"]) if field["kind"] == "category" else None for field in self.fields]
-        self._size = (sum(field.get("parts", 1) for field in self.fields if field["kind"] != "category"),)
-        self._size += (len(arrays["level_count"]),)
+        numbers = sum(field.get("parts", 1) for field in self.fields if field["kind"] != "category")
+        self._size = numbers, len(arrays["level_count"])
         self._tables = list(_tables(arrays))
         self._bent = len(arrays["bend_knots"])
         self._bend_at = np.arange(self._bent) * arrays["bend_start"].shape[1]
-        self._bends = [np.ascontiguousarray(arrays[f"bend_{name}"].ravel()) for name in ("start", "slope", "base")]
-        orders = [at for at in (1, 2, 3) if len(arrays[f"products_{at}_column"])]
-        # steps one after another: of all products the first, then the second …; one gather and one comparison for all
-        self._shapes = [arrays[f"products_{at}_column"].T.shape for at in orders]
-        self._columns = _flat([arrays[f"products_{at}_column"].T for at in orders], np.intp)
-        self._above = _flat([arrays[f"products_{at}_above"].T for at in orders], np.float32)
-        self._out = np.concatenate(
-            [arrays["columns_out"], arrays["units_out"], *(arrays[f"products_{at}_out"] for at in orders)]
-        ).astype(np.float32)
+        self._bends = np.stack([arrays[f"bend_{name}"].ravel() for name in ("start", "slope", "base")])
+        self._slot, self._gap_slot = (arrays[name].astype(np.intp) for name in ("number_slot", "gap_slot"))
+        self._there, self._gone = (np.ascontiguousarray(values_U) for values_U in arrays["gap_values"].T)
+        # Products of three steps first, then of two, of one. Then the first steps of all stand in a row, the second
+        # steps of those that have two, the third: one gather and one comparison for all.
+        steps = {at: [arrays[f"products_{at}_{name}"] for name in ("column", "above", "out")] for at in (3, 2, 1)}
+        flat = [
+            [steps[order][which][:, at] for at in range(3) for order in (3, 2, 1) if order > at] for which in (0, 1)
+        ]
+        self._columns, self._above = np.concatenate(flat[0]).astype(np.intp), np.concatenate(flat[1])
+        three, two, one = (len(steps[order][0]) for order in (3, 2, 1))
+        self._ends = three, three + two, three + two + one, 2 * (three + two) + one
+        outs = [arrays["columns_out"], arrays["units_out"], *(steps[order][2] for order in (3, 2, 1))]
+        self._out = np.ascontiguousarray(np.concatenate(outs).T)
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return for each row its label and the probability of every label; or its value, and an interval of 90%.
@@ -112,67 +117,63 @@ class Model:
             numbers: (N, M) or, for one row, (M,); columns in the order of ``fields``, a date's parts one by one.
             codes: (N, G) or (G,) indices into the levels of categories; below 0 for none.
         """
-        numbers_NM = np.atleast_2d(np.asarray(numbers, dtype=np.float64))
-        codes_NG = np.zeros((len(numbers_NM), 0), dtype=np.int64) if codes is None else np.atleast_2d(codes)
-        if len(numbers_NM) <= _CHUNK:
-            return self._answers(numbers_NM, codes_NG)
-        parts = range(0, len(numbers_NM), _CHUNK)
-        return np.concatenate([self._answers(numbers_NM[a : a + _CHUNK], codes_NG[a : a + _CHUNK]) for a in parts])
+        numbers = np.asarray(numbers, dtype=np.float64)
+        codes = np.zeros((*numbers.shape[:-1], 0), dtype=np.int64) if codes is None else np.asarray(codes)
+        if numbers.ndim == 1:
+            return self._answers(numbers, codes)[None]
+        parts = range(0, max(len(numbers), 1), _CHUNK)
+        return np.concatenate([self._answers(numbers[at : at + _CHUNK], codes[at : at + _CHUNK]) for at in parts])
 
-    # --- the net
+    # --- the net; all of it takes one row as (M,) or many as (N, M), since of one the overhead of numpy is what counts
 
-    def _answers(self, numbers_NM: np.ndarray, codes_NG: np.ndarray) -> np.ndarray:
+    def _answers(self, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
         a = self._a
-        coded_ND = self._coded(numbers_NM, codes_NG)
-        units_NH = coded_ND @ a["units_weight"]
-        units_NH += a["units_bias"]
-        np.maximum(units_NH, 0, out=units_NH)
-        features = [coded_ND, units_NH, *self._products(coded_ND)]
-        scores_NC = (np.concatenate(features, axis=1) @ self._out).astype(np.float64)
-        scores_NC += a["bias"]
+        coded = self._coded(numbers, codes)
+        units = coded @ a["units_weight"]
+        units += a["units_bias"]
+        np.maximum(units, 0, out=units)
+        held = self._held(coded)
+        scores = np.concatenate([coded, units, held], axis=-1) @ self._out.T + a["bias"]
         if "warmth" not in a:
             (middle, spread), (low, high) = a["target"], a["range"]
-            value_N1 = np.minimum(np.maximum(middle + spread * scores_NC, low), high)
-            return np.concatenate([value_N1, value_N1 - a["half"], value_N1 + a["half"]], axis=1)
+            value = np.minimum(np.maximum(middle + spread * scores, low), high)
+            return np.concatenate([value, value - a["half"], value + a["half"]], axis=-1)
         plain, sharp = a["warmth"]
-        logits_NC = plain * scores_NC + sharp * np.log(np.maximum(scores_NC, 0) + self._least) + a["logit_bias"]
-        odds_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-        return odds_NC / odds_NC.sum(axis=1, keepdims=True)
+        logits = plain * scores + sharp * np.log(np.maximum(scores, 0) + self._least) + a["logit_bias"]
+        odds = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+        odds /= np.add.reduce(odds, axis=-1, keepdims=True)
+        return odds
 
-    def _coded(self, numbers_NM: np.ndarray, codes_NG: np.ndarray) -> np.ndarray:
-        a, parts = self._a, []
-        known_NM = np.abs(numbers_NM) < self._huge  # not for NaN
-        if len(a["number_slot"]):
-            slot_V = a["number_slot"]
-            filled_NV = np.where(known_NM[:, slot_V], numbers_NM[:, slot_V], a["number_middle"])
-            if self._bent:
-                bent_NB = filled_NV[:, : self._bent]
-                at_NB = (bent_NB[:, :, None] >= a["bend_knots"]).sum(axis=2) + self._bend_at
-                start, slope, base = (values[at_NB] for values in self._bends)
-                filled_NV[:, : self._bent] = slope * (bent_NB - start) + base
-            filled_NV -= a["number_mean"]
-            filled_NV /= a["number_spread"]
-            np.maximum(filled_NV, self._low, out=filled_NV)
-            parts.append(np.minimum(filled_NV, self._high, out=filled_NV).astype(np.float32))
-        if len(a["gap_slot"]):
-            parts.append(np.where(known_NM[:, a["gap_slot"]], *a["gap_values"].T))
-        for at, table in enumerate(self._tables):
-            code_N = codes_NG[:, at]
-            parts.append(table[np.where((code_N >= 0) & (code_N < len(table) - 1), code_N, -1)])
-        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    def _coded(self, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        a = self._a
+        known = np.abs(numbers) < self._huge  # not for NaN
+        filled = np.where(known.take(self._slot, -1), numbers.take(self._slot, -1), a["number_middle"])
+        if self._bent:
+            bent = filled[..., : self._bent]
+            at = np.add.reduce(bent[..., None] >= a["bend_knots"], axis=-1, dtype=np.intp)
+            start, slope, base = self._bends.take(at + self._bend_at, 1)
+            filled[..., : self._bent] = slope * (bent - start) + base
+        filled -= a["number_mean"]
+        filled /= a["number_spread"]
+        np.maximum(filled, self._low, out=filled)
+        np.minimum(filled, self._high, out=filled)
+        parts = [filled.astype(np.float32)]
+        if len(self._gap_slot):
+            parts.append(np.where(known.take(self._gap_slot, -1), self._there, self._gone))
+        if self._tables:
+            count = a["level_count"]
+            rows = np.where((codes < 0) | (codes >= count), count, codes)
+            parts += [table[rows[..., at]] for at, table in enumerate(self._tables)]
+        return np.concatenate(parts, axis=-1)
 
-    def _products(self, coded_ND: np.ndarray) -> Iterator[np.ndarray]:
-        if not self._shapes:
-            return
-        both_NE = np.concatenate([coded_ND, -coded_ND], axis=1)
-        holds_NS = both_NE.take(self._columns, axis=1) > self._above
-        at = 0
-        for steps, products in self._shapes:
-            held_NP = holds_NS[:, at : at + products]
-            for step in range(1, steps):
-                held_NP = held_NP & holds_NS[:, at + step * products : at + (step + 1) * products]
-            at += steps * products
-            yield held_NP.astype(np.float32)
+    def _held(self, coded: np.ndarray) -> np.ndarray:
+        """Return which products hold."""
+        holds = np.concatenate([coded, -coded], axis=-1).take(self._columns, -1) > self._above
+        three, two, one, last = self._ends
+        held = holds[..., :one]
+        held[..., :two] &= holds[..., one : one + two]
+        held[..., :three] &= holds[..., last:]
+        return held
 
     # --- cells
 
@@ -249,10 +250,6 @@ def _known(levels: Sequence[str]) -> dict[str, int]:
     low = [level.lower() for level in levels]
     once = {f"\n{name}": code for code, name in enumerate(low) if low.count(name) == 1}
     return {**once, **{level: code for code, level in enumerate(levels)}}
-
-
-def _flat(parts: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype=dtype), *(part.ravel() for part in parts)]).astype(dtype)
 
 
 def _tables(arrays: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
