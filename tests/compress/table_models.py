@@ -9,7 +9,8 @@ import pandas as pd
 from sartor.data import columns, records
 from sartor.families import tabular_classification, tabular_regression
 from sartor.families.interface import Condition
-from sartor.types import Label, Requirement, Weights
+from sartor.model import of_manifest
+from sartor.types import DataRef, Label, Manifest, Requirement, Weights
 
 COLOURS = ["Red", "green ?", "日本\"'\\*/"]
 CITIES = [f"city {at}" for at in range(40)]
@@ -100,3 +101,24 @@ def odd_rows(rows=120, seed=7):
     frame.loc[30:35, "member"] = [True, False, "y", "N", 0, 1]
     frame.loc[36] = None
     return frame
+
+
+def model(of):
+    """Return a made model in the hand, as it comes from the store; nobody asked how good it is."""
+    manifest = Manifest(
+        format=1,
+        id="0123456789abcdef",
+        family=of.family.name,
+        name="worths",
+        created="2026-01-02T03:04:05+00:00",
+        requirement=of.requirement,
+        base=of.family.base(of.requirement).ref,
+        generator=of.family.generator,
+        head=of.family.head(of.weights),
+        data=DataRef("cd" * 32, 240),
+        seed=0,
+        n_parameters=1,
+        shapes={},
+        files={},
+    )
+    return of_manifest(manifest, None, of.weights)

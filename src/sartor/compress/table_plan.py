@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from sartor.data import cells, columns, dates
 from sartor.data.numerals import HUGE
 from sartor.data.table import listed
-from sartor.errors import TaskError
+from sartor.errors import BundleError, TaskError
 from sartor.nn.table_coder import Cells, Coder
 from sartor.nn.table_generator import LEAST_SCORE
 from sartor.nn.table_net import LARGEST, STEPS
@@ -145,10 +145,17 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
     """Return the plan of a model of the families ``tabular-classification`` or ``tabular-regression``.
 
     Raises:
-        TaskError: when it answers every row alike.
+        TaskError: when it answers every row alike, or reads free texts.
+        BundleError: when its numbers are broken.
     """
     if "constant" in weights:
         raise _same(requirement)
+    texts = [column.name for column in requirement.columns if column.kind == "text"]
+    if texts:
+        raise TaskError(
+            f"{requirement.name!r} reads free texts ({listed(texts)}) by a language model, which no other program has. "
+            "Make a model without these columns to export it."
+        )
     coder, tensors = coder_of(weights), net_of(weights).tensors
     net = _net({name: tensor.numpy() for name, tensor in tensors.items()}, *_reach(coder))
     sources = coder.sources()
@@ -160,7 +167,7 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
     def place(at: int) -> tuple[int, int, int]:
         kind, slot = sources[at]
         straight = kind != "number" or not bent[slot]
-        return ("number", "gap", "category").index(kind), int(straight and kind == "number"), slot
+        return ("number", "gap", "category", "text").index(kind), int(straight and kind == "number"), slot
 
     used.sort(key=lambda at: (*place(at), at))
     fields, numbers, codes = _fields(requirement.columns, {sources[at] for at in used})
@@ -172,6 +179,11 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
         **_answer({name: tensor.numpy() for name, tensor in weights.items()}),
     }
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for name, array in kept.items():
+        if not np.isfinite(array).all():
+            raise BundleError(
+                f"{name!r} of this model is not finite, so that its answers are noise. Generate it again."
+            )
     labels = tuple(label.name for label in requirement.labels)
     return Plan(requirement.name, requirement.target, labels, fields, kept)
 
@@ -182,7 +194,7 @@ def needless(requirement: Requirement, made: Plan) -> tuple[str, ...]:
     rest = [column.name for column in requirement.columns if column.kind != "ignored" and column.name not in asked]
     if not rest:
         return ()
-    return (f"Answers do not depend on {listed(rest)}, so what was written does not ask for it.",)
+    return (f"Left out, since answers do not depend on {'it' if len(rest) == 1 else 'them'}: {listed(rest)}.",)
 
 
 def _same(requirement: Requirement) -> TaskError:

@@ -49,7 +49,10 @@ class Model:
     def __init__(self, path: str | Path | None = None) -> None:
         with np.load(path or Path(__file__).with_name("model.npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        about = json.loads(arrays.pop("about").tobytes())
+        self._prepare(json.loads(arrays.pop("about").tobytes()), arrays)
+
+    def _prepare(self, about: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Lay out what is the same for every row."""
         self.labels: list[str] = about["labels"]
         self.fields: list[dict[str, Any]] = about["fields"]
         self._missing = frozenset(about["missing"])

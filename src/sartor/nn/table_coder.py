@@ -112,7 +112,8 @@ class Coder:
             every += [("category", at)] * (one_hots(many) + gap + effects)
         if "texts.principal" in self.tensors:
             columns, _, directions = self.tensors["texts.principal"].shape
-            every += [("text", at) for at in range(columns) for _ in range(directions)]
+            for at in range(columns):
+                every += [("text", at)] * directions
         return [every[place] for place in self._array("kept").tolist()]
 
     def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
