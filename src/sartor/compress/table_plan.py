@@ -46,7 +46,7 @@ from sartor.data import cells, columns, dates
 from sartor.data.numerals import HUGE
 from sartor.data.table import listed
 from sartor.errors import BundleError, TaskError
-from sartor.nn.table_coder import Cells, Coder
+from sartor.nn.table_coder import Cells, Coder, Source
 from sartor.nn.table_generator import LEAST_SCORE
 from sartor.nn.table_net import LARGEST, STEPS
 from sartor.nn.table_target import coder_of, net_of
@@ -157,8 +157,8 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
             "Make a model without these columns to export it."
         )
     coder, tensors = coder_of(weights), net_of(weights).tensors
-    net = _net({name: tensor.numpy() for name, tensor in tensors.items()}, *_reach(coder))
-    sources = coder.sources()
+    sources, seen = coder.sources(), _Seen.of(coder)
+    net = _net({name: tensor.numpy() for name, tensor in tensors.items()}, *seen.reach(sources))
     used = _read_by(net)
     if not used:
         raise _same(requirement)
@@ -173,8 +173,8 @@ def plan(requirement: Requirement, weights: Weights) -> Plan:
     fields, numbers, codes = _fields(requirement.columns, {sources[at] for at in used})
     arrays = {
         **_numbers(coder, [at for at in used if sources[at][0] == "number"], numbers),
-        **_gaps(coder, [at for at in used if sources[at][0] == "gap"], numbers),
-        **_levels(coder, [at for at in used if sources[at][0] == "category"], codes),
+        **_gaps(seen, coder, [at for at in used if sources[at][0] == "gap"], numbers),
+        **_levels(seen, coder, [at for at in used if sources[at][0] == "category"], codes),
         **_narrowed(net, used, len(sources)),
         **_answer({name: tensor.numpy() for name, tensor in weights.items()}),
     }
@@ -257,18 +257,17 @@ def _numbers(coder: Coder, places: Sequence[int], slots: Mapping[int, int]) -> _
     }
 
 
-def _gaps(coder: Coder, places: Sequence[int], slots: Mapping[int, int]) -> _Arrays:
+def _gaps(seen: "_Seen", coder: Coder, places: Sequence[int], slots: Mapping[int, int]) -> _Arrays:
     sources = coder.sources()
     return {
         "gap_slot": np.array([slots[sources[at][1]] for at in places], dtype=np.int32),
-        "gap_values": np.array([_seen(coder, sources[at], at) for at in places], dtype=np.float32).reshape(-1, 2),
+        "gap_values": seen.coded_RD[[0, -1]][:, list(places)].T,
     }
 
 
-def _levels(coder: Coder, places: Sequence[int], codes: Mapping[int, int]) -> _Arrays:
+def _levels(seen: "_Seen", coder: Coder, places: Sequence[int], codes: Mapping[int, int]) -> _Arrays:
     sources = coder.sources()
-    mine = {slot: [at for at in places if sources[at][1] == slot] for slot in codes}
-    tables = [_every_level(coder, slot)[:, ats] for slot, ats in mine.items()]
+    tables = [seen.levels(slot)[:, [at for at in places if sources[at][1] == slot]] for slot in codes]
     return {
         "level_count": np.array([len(table) - 1 for table in tables], dtype=np.int32),
         "level_width": np.array([table.shape[1] for table in tables], dtype=np.int32),
@@ -276,35 +275,39 @@ def _levels(coder: Coder, places: Sequence[int], codes: Mapping[int, int]) -> _A
     }
 
 
-def _every_level(coder: Coder, slot: int) -> NDArray[np.float32]:
-    """Return (L + 1, all coded columns): what the coder itself makes of each level, and of none."""
-    many = int(coder.tensors["categories.levels"][slot])
-    codes_NG = np.full((many + 1, len(coder.tensors["categories.levels"])), -1, dtype=np.int64)
-    codes_NG[:many, slot] = np.arange(many)
-    return coder.code(Cells(np.full((many + 1, len(coder.tensors["numbers.middle"])), np.nan), codes_NG))
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the coder itself makes of every level of every category, and of what is missing."""
 
+    coded_RD: NDArray[np.float32]
+    """Row r is of the level r of all categories that have it, every number there; in the last row all is missing."""
+    levels_G: NDArray[np.int64]
 
-def _seen(coder: Coder, source: tuple[str, int], at: int) -> NDArray[np.float32]:
-    """Return what a column of gaps is where the number is there, and where it is missing."""
-    numbers_NM = np.full((2, len(coder.tensors["numbers.middle"])), np.nan)
-    numbers_NM[0, source[1]] = 0.0
-    codes_NG = np.full((2, len(coder.tensors["categories.levels"])), -1, dtype=np.int64)
-    return coder.code(Cells(numbers_NM, codes_NG))[:, at]
+    @classmethod
+    def of(cls, coder: Coder) -> "_Seen":
+        levels_G = coder.tensors["categories.levels"].numpy()
+        rows = int(levels_G.max(initial=1)) + 1
+        level_R1 = np.arange(rows)[:, None]
+        numbers_RM = np.zeros((rows, len(coder.tensors["numbers.middle"])))
+        numbers_RM[-1] = np.nan
+        return cls(coder.code(Cells(numbers_RM, np.where(level_R1 < levels_G, level_R1, -1))), levels_G)
 
+    def levels(self, slot: int) -> NDArray[np.float32]:
+        """Return (L + 1, D) of the levels of a category, and of none."""
+        return self.coded_RD[[*range(self.levels_G[slot]), -1]]
 
-def _reach(coder: Coder) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, NDArray[np.float32]]]:
-    """Return the least and the largest value of each coded column, and all its values where they are few."""
-    sources = coder.sources()
-    least_D = np.full(len(sources), -LARGEST, dtype=np.float32)
-    largest_D = -least_D
-    few: dict[int, NDArray[np.float32]] = {}
-    tables = {slot: _every_level(coder, slot) for slot in {slot for kind, slot in sources if kind == "category"}}
-    for at, (kind, slot) in enumerate(sources):
-        if kind == "number":
-            continue
-        few[at] = np.unique(tables[slot][:, at] if kind == "category" else _seen(coder, (kind, slot), at))
-        least_D[at], largest_D[at] = few[at][0], few[at][-1]
-    return least_D, largest_D, few
+    def reach(
+        self, sources: Sequence[Source]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, NDArray[np.float32]]]:
+        """Return the least and the largest value of each coded column, and all its values where they are few."""
+        least_D = np.full(len(sources), -LARGEST, dtype=np.float32)
+        largest_D = -least_D
+        few: dict[int, NDArray[np.float32]] = {}
+        for at, (kind, _) in enumerate(sources):
+            if kind != "number":
+                few[at] = np.unique(self.coded_RD[:, at])  # rows beyond a category's levels are of none
+                least_D[at], largest_D[at] = few[at][0], few[at][-1]
+        return least_D, largest_D, few
 
 
 # --- the net -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import math
 import re
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -250,8 +251,9 @@ def _float(cell: Any) -> float:
 
 def _known(levels: Sequence[str]) -> dict[str, int]:
     """Return the code of each level, and behind a line feed, which no level holds, of those that case does not tell."""
-    low = [level.lower() for level in levels]
-    once = {f"\n{name}": code for code, name in enumerate(low) if low.count(name) == 1}
+    low = [f"\n{level.lower()}" for level in levels]
+    counts = Counter(low)
+    once = {name: code for code, name in enumerate(low) if counts[name] == 1}
     return {**once, **{level: code for code, level in enumerate(levels)}}
 
 
