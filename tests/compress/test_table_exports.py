@@ -15,11 +15,11 @@ import compress_helpers
 import numpy as np
 import pandas as pd
 import pytest
-import table_models as made
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import table_models as made
 from sartor import cli, export
 from sartor.compress import table_plan, table_predict
 from sartor.compress.table_c import write_c

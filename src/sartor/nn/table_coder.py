@@ -106,14 +106,13 @@ class Coder:
         levels_G, outputs = self._array("categories.levels").tolist(), len(self._array("effects.prior"))
         every: list[Source] = []
         for at, gap in enumerate(self._array("numbers.gaps").tolist()):
-            every += [("number", at)] + [("gap", at)] * gap
+            every += [("number", at), *([("gap", at)] * gap)]
         for at, (many, gap) in enumerate(zip(levels_G, self._array("categories.gaps").tolist(), strict=True)):
             effects = outputs + 1 if many > ONE_HOT else 0
-            every += [("category", at)] * (one_hots(many) + gap + effects)
+            every += [("category", at) for _ in range(one_hots(many) + gap + effects)]
         if "texts.principal" in self.tensors:
             columns, _, directions = self.tensors["texts.principal"].shape
-            for at in range(columns):
-                every += [("text", at)] * directions
+            every += [("text", at) for at in range(columns) for _ in range(directions)]
         return [every[place] for place in self._array("kept").tolist()]
 
     def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
