@@ -104,15 +104,17 @@ class Coder:
     def sources(self) -> list[Source]:
         """Return what each of the D coded columns tells of."""
         levels_G, outputs = self._array("categories.levels").tolist(), len(self._array("effects.prior"))
-        every: list[Source] = []
+        every = list[Source]()
         for at, gap in enumerate(self._array("numbers.gaps").tolist()):
-            every += [("number", at), *([("gap", at)] * gap)]
+            every.append(("number", at))
+            every.extend(_same(("gap", at), gap))
         for at, (many, gap) in enumerate(zip(levels_G, self._array("categories.gaps").tolist(), strict=True)):
             effects = outputs + 1 if many > ONE_HOT else 0
-            every += [("category", at) for _ in range(one_hots(many) + gap + effects)]
+            every.extend(_same(("category", at), one_hots(many) + gap + effects))
         if "texts.principal" in self.tensors:
             columns, _, directions = self.tensors["texts.principal"].shape
-            every += [("text", at) for at in range(columns) for _ in range(directions)]
+            for at in range(columns):
+                every.extend(_same(("text", at), directions))
         return [every[place] for place in self._array("kept").tolist()]
 
     def _standardised(self, raw_ND: Floats) -> NDArray[np.float32]:
@@ -179,6 +181,10 @@ class Coder:
 
     def _array(self, name: str) -> NDArray[Any]:
         return self.tensors[name].numpy()
+
+
+def _same(source: Source, times: int) -> list[Source]:
+    return [source] * times
 
 
 def one_hots(levels: int) -> int:
