@@ -19,7 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import table_models as made
+import exported_tables as made
 from sartor import cli, export
 from sartor.compress import table_plan, table_predict
 from sartor.compress.table_c import write_c
