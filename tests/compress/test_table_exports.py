@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import compress_helpers
+import exported_tables as made
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import exported_tables as made
 from sartor import cli, export
 from sartor.compress import table_plan, table_predict
 from sartor.compress.table_c import write_c
