@@ -336,7 +336,8 @@ def tables() -> str:
         f"**Tables, classes**: {sets}; at most 1,000 rows to learn from, half of a set, 5 splits, all peers with their "
         "defaults on the same rows and one core. Seconds are of a busy machine at different hours and say orders only. "
         "AUC is one against one; differences are in favour of Sartor, 95% over sets. "
-        "The generator has seen synthetic tables alone; what was chosen was chosen on the other half of PMLB. A first run on CC-18 (AUC .8873, log-loss .4075) had one set below the linear model; "
+        "The generator has seen synthetic tables alone; what was chosen was chosen on the other half of PMLB. A first "
+        "run on CC-18 (AUC .8873, log-loss .4075) had one set below the linear model; "
         f"that led to a defect in how wide categories were told, mended on made data (LOG.md). {_below(parts)}",
         ("", "who answers", "AUC", "difference", "accuracy", "log-loss", "difference", "mean rank", "fit and predict"),
         rows,

@@ -75,9 +75,15 @@ def test_levels_that_one_row_carries_are_not_named():
     assert need.columns[1].levels == ("red", "blue")
 
 
-def test_texts_are_said_not_to_be_read():
+def test_texts_are_read_by_a_base_of_their_language():
     cells = [[str(at % 7), f"a long remark about the part number {at}"] for at in range(30)]
-    assert "'b' is free text and is not read yet." in said(told(["yes", "no"] * 15, columns=cells), "columns")
+    understood = told(["yes", "no"] * 15, columns=cells)
+    assert "'b' is free text, read by the base all-minilm-l6-v2." in said(understood, "columns")
+    assert understood.requirement.base == "all-minilm-l6-v2"
+
+
+def test_where_there_is_no_text_there_is_no_base():
+    assert told(["yes", "no"] * 15).requirement.base == "none"
 
 
 @pytest.mark.parametrize(("n", "level"), [(6, "warning"), (40, "info")])

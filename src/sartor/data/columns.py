@@ -104,6 +104,8 @@ def _of_mapping(table: Mapping[str, Sequence[Any]], names: list[str]) -> DataFra
 
 
 def _objects(values: Any) -> NDArray[Any]:
+    if isinstance(values, np.ndarray) and values.dtype == object:
+        return values  # pandas would look for strings in it, and fail at what UTF-8 cannot write
     if isinstance(values, np.ndarray | pd.Series | pd.Index):
         return pd.Series(values).to_numpy(dtype=object)
     return pd.Series(list(values), dtype=object).to_numpy()

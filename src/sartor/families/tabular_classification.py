@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import NO_BASE, Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
@@ -41,7 +41,8 @@ class TabularClassification(LabelFamily[Cells]):
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:
-        return NoBase() if requirement.base == NO_BASE else load_base(requirement.base, progress=progress)
+        texts = any(column.kind == "text" for column in requirement.columns)
+        return load_base(requirement.base, progress=progress) if texts else NoBase()
 
     @override
     def encode(

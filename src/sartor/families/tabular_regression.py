@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import NO_BASE, Estimate, FloatArray, NoBase, NumberControl, NumberFamily
+from sartor.families.interface import Estimate, FloatArray, NoBase, NumberControl, NumberFamily
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
@@ -43,7 +43,8 @@ class TabularRegression(NumberFamily[Cells]):
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:
-        return NoBase() if requirement.base == NO_BASE else load_base(requirement.base, progress=progress)
+        texts = any(column.kind == "text" for column in requirement.columns)
+        return load_base(requirement.base, progress=progress) if texts else NoBase()
 
     @override
     def encode(
