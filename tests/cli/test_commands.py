@@ -11,7 +11,10 @@ from sartor.assets import catalogue
 from sartor.data.taskfile import read_task
 from sartor.registry.store import Store
 
-COMMANDS = ["init", "generate", "predict", "evaluate", "export", "models", "show", "families", "controls", "doctor"]
+COMMANDS = [
+    *("init", "generate", "predict", "evaluate", "explain", "export"),
+    *("models", "show", "families", "controls", "doctor"),
+]
 
 
 def test_the_commands_are_those_of_the_contract():

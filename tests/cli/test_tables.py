@@ -58,7 +58,7 @@ def test_a_classifier_is_made_proved_and_stored(sartor, tmp_path):
     report = made["report"]
     assert report["proved"]
     assert report["scores"]["accuracy"]["value"] > 0.7
-    assert [one["name"] for one in report["baselines"]] == ["majority", "linear", "forest", "boosting"]
+    assert [one["name"] for one in report["baselines"]] == ["majority", "floor", "linear", "forest", "boosting"]
     assert report["protocol"]["kind"] == "cross-validation"
     assert report["numbers"] is None
     said = " ".join(note["text"] for note in made["notes"])
@@ -75,7 +75,7 @@ def test_a_regressor_is_made_proved_and_stored(sartor, tmp_path):
     numbers = ran.json["report"]["numbers"]
     assert numbers["scores"]["r2"]["value"] > 0.8
     assert numbers["covered"]["value"] > 0.6
-    assert [one["name"] for one in numbers["baselines"]] == ["mean", "linear", "forest", "boosting"]
+    assert [one["name"] for one in numbers["baselines"]] == ["mean", "floor", "linear", "forest", "boosting"]
 
 
 def test_a_person_is_told_what_was_made_and_what_to_do(sartor, few_peers, tmp_path):
@@ -277,7 +277,13 @@ def test_a_regressor_is_judged_on_a_file_beside_what_its_rows_can_tell(sartor, r
     page = tmp_path / "report.html"
     ran = sartor("evaluate", regressor, "--data", test, "--examples", made_from, "--html", page, "--json")
     assert ran.code == 0, ran.err
-    assert [one["name"] for one in ran.json["numbers"]["baselines"]] == ["mean", "linear", "forest", "boosting"]
+    assert [one["name"] for one in ran.json["numbers"]["baselines"]] == [
+        "mean",
+        "floor",
+        "linear",
+        "forest",
+        "boosting",
+    ]
     html = page.read_text(encoding="utf-8")
     assert "R²" in html
     assert "Gradient boosting" in html
