@@ -15,7 +15,7 @@ _LOADED_BY = {
     "merged-gguf": "llama-server -m {out}",
     "numpy": "python {out}/predict.py < rows.jsonl",
     "onnx": 'onnxruntime.InferenceSession("{out}")',
-    "c": "cc -O2 -DSARTOR_MAIN {out} -lm",
+    "c": "cc -O2 -DSARTOR_MAIN -x c {out} -lm",
     "js": 'import {{ predict }} from "{out}"',
 }
 
