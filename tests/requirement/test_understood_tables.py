@@ -7,7 +7,7 @@ from sartor.errors import DataError, TaskError
 from sartor.requirement import tables
 from sartor.requirement.heuristic import understand
 from sartor.requirement.tables import CLASSES, VALUES
-from sartor.types import Limits, Rows, Task
+from sartor.types import Example, Limits, Rows, Task
 
 TASK = Task("Tell y", target="y")
 
@@ -22,6 +22,20 @@ def rows_of(outputs, columns=None):
 
 def told(outputs, task=TASK, columns=None):
     return understand(task, rows_of(outputs, columns), name="model")
+
+
+def test_spellings_of_a_class_are_made_one_where_that_is_asked_for():
+    outputs = ["yes", "Yes", "yes", "no"] * 8
+    assert [label.name for label in told(outputs).requirement.labels] == ["Yes", "no", "yes"]
+    merged = understand(TASK, rows_of(outputs, None), name="model", merge_labels=True)
+    assert [(label.name, label.rows) for label in merged.requirement.labels] == [("no", 8), ("yes", 24)]
+
+
+def test_rows_without_a_target_are_told_not_to_be_read():
+    plain = Rows([Example('{"a": "1"}')])
+    found = understand(TASK, rows_of(["yes", "no"] * 15, None), name="model", unlabelled=plain)
+    assert "not read" in said(found, "unlabelled")
+    assert not said(told(["yes", "no"] * 15), "unlabelled")
 
 
 def said(found, topic):

@@ -52,7 +52,9 @@ def understand(
         NotFoundError: when the kind or the base is not known.
     """
     if task.kind in tables.KINDS or task.target or (rows and rows.target):
-        return tables.understand_table(task, rows, name=name, base=base)
+        return tables.understand_table(
+            task, rows, name=name, base=base, merge_labels=merge_labels, unlabelled=unlabelled is not None
+        )
     kind, why_kind = kind_of(task, rows)
     if kind == WRITES:
         return understand_writing(task, rows, name=name, base=base, unlabelled=unlabelled, why=why_kind)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartor.assets import catalogue
-from sartor.data import columns, records
+from sartor.data import clean, columns, records
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import NO_BASE
 from sartor.requirement import language as languages
@@ -24,7 +24,15 @@ _ENOUGH = 20
 """Rows a model of a table is worth looking at from."""
 
 
-def understand_table(task: Task, rows: Rows | None, *, name: str, base: str | None = None) -> Understood:
+def understand_table(
+    task: Task,
+    rows: Rows | None,
+    *,
+    name: str,
+    base: str | None = None,
+    merge_labels: bool = False,
+    unlabelled: bool = False,
+) -> Understood:
     """Work out whether classes or values are foretold, and from which columns.
 
     Args:
@@ -32,6 +40,8 @@ def understand_table(task: Task, rows: Rows | None, *, name: str, base: str | No
         rows: as :func:`sartor.data.records.read_records` gives them.
         name: of the model, where the task has none.
         base: that reads free texts, where there are any; chosen for their language unless given.
+        merge_labels: make one of classes that differ only in case, width or spaces.
+        unlabelled: whether there are rows without a target, which are not read.
 
     Raises:
         TaskError: when there are no rows: a table cannot be told from its description.
@@ -44,6 +54,8 @@ def understand_table(task: Task, rows: Rows | None, *, name: str, base: str | No
         )
     description, cut = described(task)
     examples = tuple(example for example in rows.examples if (example.output or "").strip())
+    if merge_labels:
+        examples = clean.merge_labels(examples)
     kind, why = _kind(task, [str(example.output) for example in examples])
     target = rows.target or task.target or "target"
     frame = records.frame_of([example.input for example in examples])
@@ -70,6 +82,7 @@ def understand_table(task: Task, rows: Rows | None, *, name: str, base: str | No
         *column_notes,
         *_texts(found, chosen),
         *_size(len(examples)),
+        *([Note("unlabelled", "The unlabelled rows are not read: a table is told from labelled rows.")] * unlabelled),
     )
     requirement = Requirement(
         family=kind,
