@@ -20,6 +20,7 @@ from sartor import families, settings
 from sartor.assets import catalogue
 from sartor.data import load as loading
 from sartor.data import records, split
+from sartor.data.table import read_table
 from sartor.errors import DataError, StorageError
 from sartor.evaluate import cost, gate, numbers, proof, testfile, written
 from sartor.families.interface import (
@@ -341,13 +342,22 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     if records.is_frame(source):
         return records.of_rows(source, task.target)
     if isinstance(source, str | Path):
-        if tabular or records.looks_like_a_table(Path(source), task.columns):
+        if tabular:
             return records.read_records(Path(source), task.target, progress=progress)
-        return loading.read_rows(Path(source), task.columns, need_labels=True, progress=progress)
+        return _rows_of_some_kind(Path(source), task, progress)
     if tabular:
         return records.of_rows(records.frame_of_rows(source), task.target)
     found = tuple(_example(row) for row in source)
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
+
+
+def _rows_of_some_kind(path: Path, task: Task, progress: Progress) -> Rows:
+    """Return the rows of a file of which nobody said whether it holds texts or a table; it is read once."""
+    progress("load", 0, 0)
+    table = read_table(path, task.columns)
+    if records.looks_like_a_table(table, task.columns):
+        return records.rows_of(table, task.target, progress=progress)
+    return loading.rows_of(table, task.columns, need_labels=True, progress=progress)
 
 
 def gather_unlabelled(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sartor.data import records
+from sartor.data.table import read_table
 from sartor.errors import DataError
 from sartor.types import Column, Columns
 
@@ -175,5 +176,5 @@ def test_a_column_that_a_row_lacks_is_missing_there():
 def test_a_file_is_a_table_where_most_columns_are_numbers(tmp_path, content, is_one):
     path = tmp_path / "x.csv"
     path.write_text(content)
-    assert records.looks_like_a_table(path, Columns()) is is_one
-    assert not records.looks_like_a_table(path, Columns(input="a"))
+    assert records.looks_like_a_table(read_table(path), Columns()) is is_one
+    assert not records.looks_like_a_table(read_table(path), Columns(input="a"))

@@ -42,7 +42,15 @@ def read_rows(path: Path, columns: Columns, *, need_labels: bool, progress: Prog
         DataError: when the file cannot be read, its columns cannot be told, or nothing is left of it.
     """
     progress("load", 0, 0)
-    table = read_table(path, columns)
+    return rows_of(read_table(path, columns), columns, need_labels=need_labels, progress=progress)
+
+
+def rows_of(table: Table, columns: Columns, *, need_labels: bool, progress: Progress = silent) -> Rows:
+    """Return the rows of a file that was read, as :func:`read_rows` does.
+
+    Raises:
+        DataError: when its columns cannot be told, or nothing is left of it.
+    """
     column, label_column, found = _roles(table, columns, need_labels=need_labels)
     examples: list[Example] = []
     no_text = no_label = 0
@@ -59,13 +67,13 @@ def read_rows(path: Path, columns: Columns, *, need_labels: bool, progress: Prog
     progress("load", len(table.rows), len(table.rows))
     if not examples:
         raise DataError(
-            f"None of the {len(table.rows):,} rows of {path.name} can be used: {no_text:,} have no text and "
+            f"None of the {len(table.rows):,} rows of {table.source} can be used: {no_text:,} have no text and "
             f"{no_label:,} no label. Fill the columns, or name others; there are {listed(table.header)}."
         )
     if label_column is not None:
-        _refuse_numbers(examples, table.header[label_column], path.name)
+        _refuse_numbers(examples, table.header[label_column], table.source)
     notes = (*table.notes, *found, *_dropped(no_text, "text"), *_dropped(no_label, "label"))
-    return Rows(examples, notes, fingerprint(examples), path.name)
+    return Rows(examples, notes, fingerprint(examples), table.source)
 
 
 def read_inputs(path: Path, columns: Columns, *, progress: Progress = silent) -> Inputs:

@@ -36,18 +36,26 @@ def read_records(path: Path, target: str | None, *, progress: Progress = silent)
         DataError: when the file cannot be read, the target cannot be told, or no row has one.
     """
     progress("load", 0, 0)
-    table = read_table(path, Columns(output=target))
+    return rows_of(read_table(path, Columns(output=target)), target, progress=progress)
+
+
+def rows_of(table: Table, target: str | None, *, progress: Progress = silent) -> Rows:
+    """Return the rows of a file that was read, as :func:`read_records` does.
+
+    Raises:
+        DataError: when the target cannot be told, or no row has one.
+    """
     at = target_of(table.header, target, table.source)
     rows = of_cells(table.header, table.rows, at)
     progress("load", len(table.rows), len(table.rows))
     kept = [row for row in rows if str(row.output).strip()]
     if not kept:
         raise DataError(
-            f"The target column {table.header[at]!r} of {path.name} is empty in all {len(rows):,} rows. "
+            f"The target column {table.header[at]!r} of {table.source} is empty in all {len(rows):,} rows. "
             "Fill it, or name another column by --target."
         )
     notes = (*table.notes, *_blank(len(rows) - len(kept), table.header[at]))
-    return Rows(kept, notes, fingerprint(kept), path.name, table.header[at])
+    return Rows(kept, notes, fingerprint(kept), table.source, table.header[at])
 
 
 def of_rows(frame: Frame, target: str | None) -> Rows:
@@ -173,13 +181,9 @@ def _plain(cell: Any) -> Any:
     return cell.item() if hasattr(cell, "item") else str(cell)
 
 
-def looks_like_a_table(path: Path, columns: Columns) -> bool:
-    """Whether a file is a table rather than texts: no column of texts is named, and most are numbers.
-
-    Raises:
-        DataError: when the file cannot be read.
-    """
-    return columns.input is None and is_table(read_table(path, columns))
+def looks_like_a_table(table: Table, columns: Columns) -> bool:
+    """Whether a file holds a table rather than texts: no column of texts is named, and most are numbers."""
+    return columns.input is None and is_table(table)
 
 
 def is_frame(rows: Any) -> bool:
