@@ -237,7 +237,7 @@ def test_few_rows_are_measured_and_not_proved():
 
 
 def test_many_rows_are_held_out_once(monkeypatch):
-    monkeypatch.setattr(numbers, "_MOST_ROWS_FOLDED", 50)
+    monkeypatch.setattr(numbers, "MOST_ROWS_FOLDED", 50)
     family, found, _ = proved(100)
     assert (found.protocol.kind, found.protocol.rows) == ("holdout", 20)
     assert len(family.made_from) == 1

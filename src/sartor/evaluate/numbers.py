@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sartor.data import split
 from sartor.errors import DataError
 from sartor.evaluate.headline import p_value
-from sartor.evaluate.proof import steps, why_not
+from sartor.evaluate.proof import HELD_OUT, LARGEST_HOLDOUT, MOST_ROWS_FOLDED, plan_alike, steps, why_not
 from sartor.evaluate.quality import proportion
 from sartor.evaluate.testfile import labelled
 from sartor.families.interface import BoolArray, Estimate, F, FloatArray, IntArray, NumberFamily
@@ -40,10 +39,6 @@ LEAST_PROVED = 10
 """Rows that a proof takes."""
 NOMINAL = 0.9
 CONTROL_WITHOUT_ROWS = "mean"
-_MOST_FOLDS = 5
-_MOST_ROWS_FOLDED = 5000
-_LARGEST_HOLDOUT = 5000
-_HELD_OUT = 0.2
 _RESAMPLES = 1000
 _SIGNIFICANT = 0.05
 
@@ -101,7 +96,9 @@ def prove_numbers(
     distinct = len(set(group_ids.tolist()))
     if distinct < LEAST_ROWS:
         return _unmeasured(len(values_N), seed)
-    protocol, splits = _plan(group_ids, seed)
+    protocol, splits = plan_alike(
+        group_ids, seed, most_folded=MOST_ROWS_FOLDED, held_out=HELD_OUT, largest=LARGEST_HOLDOUT
+    )
     if not protocol.rows:
         return _unmeasured(len(values_N), seed)
     controls = family.controls(requirement)
@@ -303,18 +300,6 @@ def _best(baselines: Sequence[NumberBaseline], verdict: Verdict) -> NumberBaseli
 
 
 # --- which rows measure ------------------------------------------------------------------------------------
-
-
-def _plan(groups: IntArray, seed: int) -> tuple[Protocol, Sequence[tuple[IntArray, IntArray]]]:
-    n = len(groups)
-    alike = np.zeros(n, dtype=np.int64)  # there are no classes to spread
-    if n > _MOST_ROWS_FOLDED:
-        train, test = split.holdout(groups, alike, _HELD_OUT, _LARGEST_HOLDOUT, seed)
-        text = f"Generated from {len(train)} rows, measured on {len(test)} others held out."
-        return Protocol("holdout", folds=1, rows=len(test), seed=seed, text=text), [(train, test)]
-    found = split.folds(groups, alike, min(_MOST_FOLDS, n), seed)
-    text = f"Each of the {n} rows was answered by a model generated without it ({len(found)}-fold cross-validation)."
-    return Protocol("cross-validation", folds=len(found), rows=n, seed=seed, text=text), found
 
 
 def _too_few(distinct: int) -> tuple[str, ...]:

@@ -42,10 +42,10 @@ Holdout: TypeAlias = Callable[[Any, IntArray, float, int, int], Split]
 """``holdout(groups, targets, share, max_rows, seed)``: one split that measures on that share."""
 
 _MOST_FOLDS = 5
-_MOST_ROWS_FOLDED = 5000
+MOST_ROWS_FOLDED = 5000
 """Above, one holdout is precise enough, and five more generations are not worth their time."""
-_LARGEST_HOLDOUT = 5000
-_HELD_OUT = 0.2
+LARGEST_HOLDOUT = 5000
+HELD_OUT = 0.2
 _NAMED = 3
 
 
@@ -168,8 +168,8 @@ def _plan(
     holdout: Holdout,
 ) -> tuple[Protocol, Sequence[Split]]:
     n = len(targets)
-    if n > _MOST_ROWS_FOLDED:
-        train, test = holdout(groups, targets, _HELD_OUT, _LARGEST_HOLDOUT, seed)
+    if n > MOST_ROWS_FOLDED:
+        train, test = holdout(groups, targets, HELD_OUT, LARGEST_HOLDOUT, seed)
         text = f"Generated from {len(train)} rows, measured on {len(test)} others held out."
         return Protocol("holdout", folds=1, rows=len(test), seed=seed, text=text), [(train, test)]
     k = min(_MOST_FOLDS, int(distinct[distinct >= 2].min()))
@@ -179,6 +179,34 @@ def _plan(
     how = f"{k}-fold cross-validation{again}"
     text = f"Each of the {n} rows was answered by a model generated without it ({how})."
     return Protocol("cross-validation", folds=k, rows=n, seed=seed, text=text), list(chain(*rounds))
+
+
+def plan_alike(
+    groups: IntArray,
+    seed: int,
+    *,
+    most_folded: int,
+    held_out: float,
+    largest: int,
+) -> tuple[Protocol, Sequence[Split]]:
+    """Return how rows without labels to spread are measured, and the splits.
+
+    Args:
+        groups: (N,) rows of one group stay on the same side of every split.
+        seed: of the splits.
+        most_folded: rows up to which they are cross-validated.
+        held_out: share of more rows that is held out, once.
+        largest: rows that are held out at most.
+    """
+    n = len(groups)
+    alike = np.zeros(n, dtype=np.int64)
+    if n > most_folded:
+        train, test = split.holdout(groups, alike, held_out, largest, seed)
+        text = f"Generated from {len(train)} rows, measured on {len(test)} others held out."
+        return Protocol("holdout", folds=1, rows=len(test), seed=seed, text=text), [(train, test)]
+    found = split.folds(groups, alike, min(_MOST_FOLDS, n), seed)
+    text = f"Each of the {n} rows was answered by a model generated without it ({len(found)}-fold cross-validation)."
+    return Protocol("cross-validation", folds=len(found), rows=n, seed=seed, text=text), found
 
 
 # --- the measuring -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 from sartor.data import split
 from sartor.evaluate.answers import AnswerScores, compare_rows, score_answers
 from sartor.evaluate.headline import p_value, percent
-from sartor.evaluate.proof import steps, why_not
+from sartor.evaluate.proof import plan_alike, steps, why_not
 from sartor.evaluate.testfile import labelled
 from sartor.families.interface import FloatArray, IntArray, Writing, WritingFamily
 from sartor.types import (
@@ -50,7 +50,6 @@ MOST_FOLDED = 40
 MOST_TEST = 48
 DIALS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """Shares of the generated part that are tried; 0 is the anchor."""
-_MOST_FOLDS = 5
 _HELD_OUT = 0.5
 _TITLES: Mapping[Answerer, str] = {
     "generated": "What was generated",
@@ -112,7 +111,7 @@ def prove_written(
     groups = split.group_by_text([example.input for example in examples])
     if len(examples) < LEAST_ROWS or len(set(groups.tolist())) < 2:
         return _unmeasured(len(examples), seed, unlabelled)
-    protocol, splits = _plan(groups, seed)
+    protocol, splits = plan_alike(groups, seed, most_folded=MOST_FOLDED, held_out=_HELD_OUT, largest=MOST_TEST)
     if not protocol.rows:
         return _unmeasured(len(examples), seed, unlabelled)
     controls = family.controls(requirement)
@@ -240,18 +239,6 @@ class _Fold:
     support: tuple[Example, ...]
     rows: Sequence[Example]
     weights: Weights
-
-
-def _plan(groups: IntArray, seed: int) -> tuple[Protocol, Sequence[tuple[IntArray, IntArray]]]:
-    n = len(groups)
-    alike = np.zeros(n, dtype=np.int64)  # there are no labels to spread
-    if n > MOST_FOLDED:
-        train, test = split.holdout(groups, alike, _HELD_OUT, MOST_TEST, seed)
-        text = f"Generated from {len(train)} rows, measured on {len(test)} others held out."
-        return Protocol("holdout", folds=1, rows=len(test), seed=seed, text=text), [(train, test)]
-    found = split.folds(groups, alike, min(_MOST_FOLDS, n), seed)
-    text = f"Each of the {n} rows was answered by a model generated without it ({len(found)}-fold cross-validation)."
-    return Protocol("cross-validation", folds=len(found), rows=n, seed=seed, text=text), found
 
 
 def _halves(folds: Sequence[_Fold]) -> IntArray:
