@@ -99,7 +99,7 @@ class _Table(BaseEstimator):
         return Cells(found.numbers, found.codes)
 
     def _solve(self, cells: Cells, targets_NC: Floats, weight_N: Floats | None, classes: int, kept: bool) -> Solved:
-        levels = [len(column.levels) for column in self._columns or () if column.kind == "category"]
+        levels = columns.levels(self._columns or ())
         self._coder, coded_ND = table_coder.learn(cells, levels, targets_NC)
         solved = table_solver.solve(
             shipped_generator() if self.learned else TableGenerator(),
@@ -300,7 +300,7 @@ class SartorRegressor(RegressorMixin, _Table):
         self._spread = spread if spread > 0 else 1.0
         targets_N1 = ((values_N - self._middle) / self._spread)[:, None]
         self._solved = self._solve(cells, targets_N1, weight_N, 0, kept)
-        self._errors = np.sort(np.abs(self._solved.left_out_NC[:, 0] - targets_N1[self._solved.rows, 0])) * self._spread
+        self._errors = np.abs(self._solved.left_out_NC[:, 0] - targets_N1[self._solved.rows, 0]) * self._spread
         room = BEYOND * (values_N.max() - values_N.min())
         self._range = (values_N.min() - room, values_N.max() + room)
         return self
@@ -320,8 +320,7 @@ class SartorRegressor(RegressorMixin, _Table):
         if not 0 < coverage < 1:
             raise ValueError(f"coverage is {coverage}: give a share between 0 and 1, as {COVERAGE}.")
         values = self.predict(X)
-        n = len(self._errors)
-        half = self._errors[min(int(np.ceil((n + 1) * coverage)), n) - 1]
+        half = table_solver.kept_below(self._errors, coverage)
         return np.stack([values - half, values + half], axis=1)
 
 

@@ -687,6 +687,11 @@ def parse(frame: DataFrame, columns: Sequence[Column]) -> tuple[Cells, tuple[Not
     return cells, notes.all()
 
 
+def levels(columns: Sequence[Column]) -> list[int]:
+    """Return how many levels each of the codes of :class:`Cells` has."""
+    return [len(column.levels) for column in columns if column.kind == "category"]
+
+
 def places(columns: Sequence[Column]) -> tuple[list[int], list[int]]:
     """Return the column of each of the numbers of :class:`Cells` (a date has several), and of each of its codes."""
     numbers: list[int] = []

@@ -100,7 +100,7 @@ def _generated(
     place_C = _usual_first(targets_N, n_labels)
     targets_N = place_C[targets_N]
     targets_NC = np.eye(n_labels)[targets_N]
-    coder, coded_ND = table_coder.learn(support, _levels(requirement), targets_NC)
+    coder, coded_ND = table_coder.learn(support, columns.levels(requirement.columns), targets_NC)
     solved = table_solver.solve(generator, coded_ND, targets_NC, classes=n_labels, seed=seed)
     calibration = table_solver.calibrate(solved.left_out_NC, targets_N[solved.rows])
     scope_N = calibration.probabilities(solved.left_out_NC).max(axis=1)
@@ -110,11 +110,6 @@ def _generated(
         "calibration.bias": torch.from_numpy(calibration.bias_C[place_C]),
         "scope.threshold": torch.tensor(float(np.quantile(scope_N, OUT_OF_SCOPE_SHARE)), dtype=torch.float64),
     }
-
-
-def _levels(requirement: Requirement) -> list[int]:
-    """Return how many levels each category has, in the order of its codes."""
-    return [len(column.levels) for column in requirement.columns if column.kind == "category"]
 
 
 _OUTPUTS = ("net.columns.out", "net.bias", "net.units.out", "net.products.out")
@@ -153,7 +148,7 @@ def _peer(peer: Peer) -> Callable[[Requirement, Condition[Cells], Cells, int], F
     def answer(requirement: Requirement, condition: Condition[Cells], rows: Cells, seed: int) -> FloatArray:
         if not len(condition.support):
             return majority(requirement, condition, rows, seed)
-        levels, classes = _levels(requirement), len(requirement.labels)
+        levels, classes = columns.levels(requirement.columns), len(requirement.labels)
         return table_baselines.probabilities(peer, condition.support, levels, condition.targets, rows, classes, seed)
 
     return answer

@@ -97,7 +97,7 @@ def _generated(
     known, values_N = support.take(order), values[order]
     middle = float(values_N.mean())
     targets_N1 = ((values_N - middle) / spread)[:, None]
-    coder, coded_ND = table_coder.learn(known, _levels(requirement), targets_N1)
+    coder, coded_ND = table_coder.learn(known, columns.levels(requirement.columns), targets_N1)
     solved = table_solver.solve(generator, coded_ND, targets_N1, classes=0, seed=seed)
     errors_N = np.abs(solved.left_out_NC[:, 0] - targets_N1[solved.rows, 0])
     low, high = values_N.min(), values_N.max()
@@ -106,20 +106,8 @@ def _generated(
         "target.middle": torch.tensor(middle, dtype=torch.float64),
         "target.spread": torch.tensor(spread, dtype=torch.float64),
         "target.range": torch.tensor([low - room, high + room], dtype=torch.float64),
-        "interval": torch.tensor(_quantile(errors_N) * spread, dtype=torch.float64),
+        "interval": torch.tensor(table_solver.kept_below(errors_N, COVERAGE) * spread, dtype=torch.float64),
     }
-
-
-def _levels(requirement: Requirement) -> list[int]:
-    """Return how many levels each category has, in the order of its codes."""
-    return [len(column.levels) for column in requirement.columns if column.kind == "category"]
-
-
-def _quantile(errors_N: FloatArray) -> float:
-    """Return the error that a new row keeps below with the chance promised; infinite where rows are too few to say."""
-    n = len(errors_N)
-    rank = int(np.ceil((n + 1) * COVERAGE))
-    return float(np.sort(errors_N)[min(rank, n) - 1])
 
 
 # --- controls ----------------------------------------------------------------------------------------------
@@ -138,6 +126,6 @@ def floor(requirement: Requirement, support: Cells, values: FloatArray, rows: Ce
 
 def _peer(peer: Peer) -> Callable[[Requirement, Cells, FloatArray, Cells, int], FloatArray]:
     def answer(requirement: Requirement, support: Cells, values: FloatArray, rows: Cells, seed: int) -> FloatArray:
-        return table_baselines.values(peer, support, _levels(requirement), values, rows, seed)
+        return table_baselines.values(peer, support, columns.levels(requirement.columns), values, rows, seed)
 
     return answer

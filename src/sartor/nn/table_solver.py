@@ -152,6 +152,15 @@ def solve(
     return Solved(net, mixed_NC, rows, shares, errors, importance_D, members_used)
 
 
+def kept_below(errors_N: Floats, share: float) -> float:
+    """Return the error that a new row keeps below with a chance of ``share``, told by those of rows left out.
+
+    Where they are too few to say so much, the largest (conformal prediction: Vovk, Gammerman and Shafer 2005).
+    """
+    n = len(errors_N)
+    return float(np.sort(errors_N)[min(int(np.ceil((n + 1) * share)), n) - 1])
+
+
 def _of_nothing(targets_NC: Floats, weight_N: Floats | None) -> Solved:
     """Return what there is to say where no column varies: the mean."""
     n = len(targets_NC)

@@ -62,7 +62,7 @@ def _judged(
     """Return the log-loss or R2 of the rows asked, and how much of the answer was generated."""
     frame = columns.as_frame(table.frame)
     found, _ = columns.learn(frame.iloc[known], categories=table.nominal)
-    levels = [len(column.levels) for column in found if column.kind == "category"]
+    levels = columns.levels(found)
     read = [columns.parse(frame.iloc[rows], found)[0] for rows in (known, asked)]
     support, rows = (Cells(cells.numbers, cells.codes) for cells in read)
     wanted = table.target[known], table.target[asked]
