@@ -138,16 +138,21 @@ def generate(
     with torch.no_grad():
         correlations_BDK = column_stats.correlations(support.cells_BND, support.targets_BNC)
         made = floor(support, draws)
-        fits = [_fit(made, support), _fit_linear(support)]
+        head, fit_B = _solved(made, support)
+        linear_B = _fit_linear(support)
     found = []
     for step in range(PASSES):
         with torch.no_grad():
-            gradients_BDD = column_stats.gradients(made.hidden, _head(made, support), support.cells_BND)
+            gradients_BDD = column_stats.gradients(made.hidden, head, support.cells_BND)
             stats_BDS = column_stats.column_stats(
                 support.cells_BND, support.targets_BNC, gradients_BDD, correlations_BDK
             )
             table_BS = column_stats.table_stats(
-                support.cells_BND, support.present_BD, support.classes_B, torch.stack(fits, -1), float(step)
+                support.cells_BND,
+                support.present_BD,
+                support.classes_B,
+                torch.stack([fit_B, linear_B], -1),
+                float(step),
             )
             turn_BDD = _root(gradients_BDD)
         emitted = functional_call(
@@ -157,7 +162,7 @@ def generate(
         found.append(made)
         if step + 1 < PASSES:
             with torch.no_grad():
-                fits = [_fit(made, support), fits[1]]
+                head, fit_B = _solved(made, support)
     return found
 
 
@@ -220,13 +225,11 @@ def _root(gradients_BDD: Tensor) -> Tensor:
     return ((directions_BDD * energy_BD.sqrt()[:, None]) @ directions_BDD.mT).to(gradients_BDD)
 
 
-def _head(made: Generated, support: Support) -> Head:
-    return ridge.solve(table_net.features(made.hidden, support.cells_BND), support.targets_BNC, made.penalty_B)
-
-
-def _fit(made: Generated, support: Support) -> Tensor:
-    """Return (B,) the share of variance that nets tell of rows left out, -1..1."""
-    return _left_out_fit(table_net.features(made.hidden, support.cells_BND), support.targets_BNC, made.penalty_B)
+def _solved(made: Generated, support: Support) -> tuple[Head, Tensor]:
+    """Return the heads of nets, and (B,) the share of variance that they tell of rows left out, -1..1."""
+    features_BNF = table_net.features(made.hidden, support.cells_BND)
+    head = ridge.solve(features_BNF, support.targets_BNC, made.penalty_B)
+    return head, _left_out_fit(features_BNF, support.targets_BNC, made.penalty_B)
 
 
 def _fit_linear(support: Support) -> Tensor:
