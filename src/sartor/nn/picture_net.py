@@ -7,9 +7,9 @@ https://arxiv.org/abs/1801.04381, figure 3) is expand 1x1 -> depthwise kxk -> pr
 shapes allow it. Batch norms are folded into the convolutions (:mod:`sartor.assets.efficientnet`).
 
 Weights are a mapping, so that a generator can hand in others: ``stem``, ``blocks.N.{expand,depthwise,project}``,
-``head``, ``classifier``, each with ``.weight`` and ``.bias``.
+``head``, each with ``.weight`` and ``.bias``. The classes that the net was trained on are not read here.
 
-Dimension key:   B: pictures in a batch   C: channels   H, W: height and width   K: classes of the classifier
+Dimension key:   B: pictures in a batch   C: channels   H, W: height and width
 """
 
 import math
@@ -67,7 +67,6 @@ class PictureNetConfig:
     """As :data:`STAGES`, before ``width`` and ``depth``."""
     stem: int = STEM
     head: int = HEAD
-    classes: int = 1000
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -105,8 +104,6 @@ class PictureNetConfig:
             yield from _convolution(f"blocks.{at}.depthwise", block.wide, 1, block.kernel)
             yield from _convolution(f"blocks.{at}.project", block.out, block.wide, 1)
         yield from _convolution("head", self.head, self.blocks[-1].out, 1)
-        yield "classifier.weight", (self.classes, self.head)
-        yield "classifier.bias", (self.classes,)
 
 
 def _convolution(name: str, out: int, into: int, kernel: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -121,14 +118,14 @@ class PictureNet:
     config: PictureNetConfig
     weights: Mapping[str, Tensor]
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights lie."""
+        return self.weights["head.bias"].device
+
     def maps(self, pictures_BHWC: Tensor) -> list[Tensor]:
         """Return the feature maps (B, C, H, W) behind each stage and behind the head, of uint8 RGB pictures."""
         return feature_maps(self.config, self.weights, prepared(self.config, pictures_BHWC))
-
-    def logits(self, pictures_BHWC: Tensor) -> Tensor:
-        """Return (B, K) the scores of the classes that the net was trained on."""
-        pooled_BC = self.maps(pictures_BHWC)[-1].mean(dim=(2, 3))
-        return functional.linear(pooled_BC, self.weights["classifier.weight"], self.weights["classifier.bias"])
 
 
 def load_picture_net(config: PictureNetConfig, weights: Path, device: str = "cpu") -> PictureNet:
@@ -154,7 +151,7 @@ def prepared(config: PictureNetConfig, pictures_BHWC: Tensor) -> Tensor:
 
 
 def feature_maps(config: PictureNetConfig, weights: Mapping[str, Tensor], prepared_BCHW: Tensor) -> list[Tensor]:
-    """Return the maps (B, C, H, W) behind each stage, before ReLU6 as the net hands them on, and behind the head.
+    """Return the maps (B, C, H, W) behind each stage, as blocks hand them on (signed), and behind the head (0 to 6).
 
     Args:
         config: the shape.
