@@ -26,10 +26,10 @@ from sartor.nn.picture_features import BLOCKS, PictureFeatures
 from sartor.types import Progress, Requirement, Weights, silent
 
 PROFILES: solve.Profiles = {
-    "balanced": (0.5, {"things": 4, "peaks": 2, "forms": 3, "textures": 2, "layout": 1, "colours": 1}),
-    "things": (0.2, {"things": 2, "peaks": 1}),
-    "forms": (0.15, {"forms": 2, "textures": 2}),
-    "surface": (0.15, {"textures": 2, "layout": 1, "colours": 1}),
+    "deep": (0.5, {"things": 2, "thing-peaks": 2, "late": 2, "parts": 1, "part-peaks": 1}),
+    "things": (0.2, {"things": 1, "thing-peaks": 1}),
+    "forms": (0.15, {"parts": 1, "part-peaks": 1, "forms": 1, "form-peaks": 1}),
+    "surface": (0.15, {"forms": 2, "textures": 2, "layout": 0.5, "colours": 0.5}),
 }
 """Which blocks a task may need; see :mod:`sartor.nn.solve`."""
 RIDGE_TEMPERATURE = 3.5

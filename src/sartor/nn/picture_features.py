@@ -41,10 +41,24 @@ COLOUR_LEVELS = 4
 _COLOUR_POOL = 4
 """Pixels a side that are one for the histogram: a quarter of a view's time went into it otherwise."""
 
-BLOCKS = ("things", "peaks", "forms", "textures", "layout", "colours")
+Kind: TypeAlias = Literal["mean", "spread", "peak"]
+"""How a channel of a map becomes a number: its mean, its standard deviation, its maximum over all places."""
+
+POOLED: Mapping[str, tuple[int, tuple[Kind, ...]]] = {
+    "things": (7, ("mean",)),
+    "thing-peaks": (7, ("peak",)),
+    "late": (6, ("mean", "spread")),
+    "parts": (5, ("mean", "spread")),
+    "part-peaks": (5, ("peak",)),
+    "forms": (4, ("mean", "spread")),
+    "form-peaks": (4, ("peak",)),
+    "textures": (2, ("mean", "spread")),
+}
+"""Block -> the map that it is pooled from, counted from 0 (7 is the head), and how."""
+PIXELS = ("layout", "colours")
+"""Blocks that no net is needed for."""
+BLOCKS = (*POOLED, *PIXELS)
 """In the order in which :func:`blocks_of` makes them."""
-FORMS, TEXTURES = 4, 2
-"""Stages, counted from 0, that the blocks of these names are pooled from: strides 16 and 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +78,8 @@ class PictureFeatures:
 
 def widths(net: PictureNet) -> Mapping[str, int]:
     """Return the width of each block."""
-    channels = net.config.channels
-    wide = (channels[-1], channels[-1], 2 * channels[FORMS], 2 * channels[TEXTURES], THUMBNAIL**2, COLOUR_LEVELS**3)
-    return dict(zip(BLOCKS, wide, strict=True))
+    pooled = {name: len(kinds) * net.config.channels[at] for name, (at, kinds) in POOLED.items()}
+    return {**pooled, "layout": THUMBNAIL**2, "colours": COLOUR_LEVELS**3}
 
 
 def nothing(net: PictureNet, rows: int) -> PictureFeatures:
@@ -136,21 +149,19 @@ def _encoded(net: PictureNet, views_NVSSC: Pixels) -> tuple[Floats, ...]:
 def blocks_of(net: PictureNet, views_BSSC: Tensor) -> tuple[Tensor, ...]:
     """Return the blocks (B, D) of single views, in the order of :data:`BLOCKS`."""
     maps = net.maps(views_BSSC)
-    things_BCHW = maps[-1]
-    return (
-        things_BCHW.mean(dim=(2, 3)),
-        things_BCHW.amax(dim=(2, 3)),
-        _moments(maps[FORMS]),
-        _moments(maps[TEXTURES]),
-        _layout(views_BSSC),
-        _colours(views_BSSC),
-    )
+    pooled = (torch.cat([pool(maps[at], kind) for kind in kinds], dim=1) for at, kinds in POOLED.values())
+    return (*pooled, _layout(views_BSSC), _colours(views_BSSC))
 
 
-def _moments(map_BCHW: Tensor) -> Tensor:
-    """Return (B, 2 C) the mean and the spread of each channel."""
-    spread_BC, mean_BC = torch.std_mean(map_BCHW, dim=(2, 3), correction=0)
-    return torch.cat([mean_BC, spread_BC], dim=1)
+def pool(map_BCHW: Tensor, kind: Kind) -> Tensor:
+    """Return (B, C) one number for each channel."""
+    match kind:
+        case "mean":
+            return map_BCHW.mean(dim=(2, 3))
+        case "spread":
+            return map_BCHW.std(dim=(2, 3), correction=0)
+        case "peak":
+            return map_BCHW.amax(dim=(2, 3))
 
 
 def _layout(views_BSSC: Tensor) -> Tensor:
