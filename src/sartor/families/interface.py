@@ -3,7 +3,8 @@
 A family that labels:   base -> encode -> condition -> generate -> predict
 A family that writes:   base -> generate -> settle -> answer
 
-An input is a text, or a row of a table as a JSON object (:mod:`sartor.data.records`).
+An input is a text, or a row of a table as a JSON object (:mod:`sartor.data.records`), or a picture: the absolute path
+of its file, or a data URI (:mod:`sartor.data.pictures`).
 
 Where rows are labelled, ``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what
 was encoded, so that the proof can call it again on every fold. Where answers are written, ``generate`` takes the sets
@@ -127,7 +128,7 @@ class Family(ABC):
     """One line for a person."""
     generator: ClassVar[str]
     """Name and version of what emits the weights, as ``floor/1``."""
-    reads: ClassVar[Literal["texts", "tables"]] = "texts"
+    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "texts"
     """What its inputs are."""
 
     @abstractmethod

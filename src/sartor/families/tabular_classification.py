@@ -37,7 +37,7 @@ class TabularClassification(LabelFamily[Cells]):
     name: ClassVar[str] = "tabular-classification"
     summary: ClassVar[str] = "Foretell a class from the columns of a table."
     generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
-    reads: ClassVar[Literal["texts", "tables"]] = "tables"
+    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "tables"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:

@@ -39,7 +39,7 @@ class TabularRegression(NumberFamily[Cells]):
     name: ClassVar[str] = "tabular-regression"
     summary: ClassVar[str] = "Foretell a value, with an interval, from the columns of a table."
     generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
-    reads: ClassVar[Literal["texts", "tables"]] = "tables"
+    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "tables"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:
