@@ -8,7 +8,7 @@ of them is averaged.
 Dimension key:   N: pictures   V: views   S: side of a view   H, W: height and width   D: width of a block   C: channels
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,8 +19,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from sartor.nn import picture_anchor
 from sartor.nn.features import unit
 from sartor.nn.picture_net import PictureNet
+from sartor.types import Weights
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
@@ -59,6 +61,8 @@ PIXELS = ("layout", "colours")
 """Blocks that no net is needed for."""
 BLOCKS = (*POOLED, *PIXELS)
 """In the order in which :func:`blocks_of` makes them."""
+ANCHORED = ("things", "thing-peaks", "late", "parts", "part-peaks")
+"""Blocks that are pooled from the stages of an anchor as well, where there is one (:func:`anchored`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,22 @@ class PictureFeatures:
         return PictureFeatures({name: block[rows] for name, block in self.blocks.items()})
 
 
-def widths(net: PictureNet) -> Mapping[str, int]:
-    """Return the width of each block."""
+def anchored(name: str) -> str:
+    """Return what a block is called that was pooled from the stages of an anchor."""
+    return f"anchored {name}"
+
+
+def widths(net: PictureNet, anchor: Weights | None = None) -> Mapping[str, int]:
+    """Return the width of each block, in the order of :func:`blocks_of`."""
     pooled = {name: len(kinds) * net.config.channels[at] for name, (at, kinds) in POOLED.items()}
-    return {**pooled, "layout": THUMBNAIL**2, "colours": COLOUR_LEVELS**3}
+    found = {**pooled, "layout": THUMBNAIL**2, "colours": COLOUR_LEVELS**3}
+    return found if anchor is None else {**found, **{anchored(name): pooled[name] for name in ANCHORED}}
 
 
-def nothing(net: PictureNet, rows: int) -> PictureFeatures:
+def nothing(net: PictureNet, rows: int, anchor: Weights | None = None) -> PictureFeatures:
     """Return features of ``rows`` pictures that are not there: all zeros."""
-    return PictureFeatures({name: np.zeros((rows, wide), dtype=np.float32) for name, wide in widths(net).items()})
+    wide = widths(net, anchor)
+    return PictureFeatures({name: np.zeros((rows, width), dtype=np.float32) for name, width in wide.items()})
 
 
 def encode_pictures(
@@ -92,6 +103,7 @@ def encode_pictures(
     pictures: Iterable[Pixels],
     side: int,
     *,
+    anchor: Weights | None = None,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> PictureFeatures:
     """Return the features of pictures of any size, read one after the other.
@@ -100,6 +112,7 @@ def encode_pictures(
         net: frozen.
         pictures: (H, W, 3) each.
         side: of the views, in pixels.
+        anchor: weights of the net with an anchor (:func:`sartor.nn.picture_anchor.adapted`), to have its blocks too.
         on_rows: called after each batch with the number of pictures that it held.
     """
     found: list[tuple[Floats, ...]] = []
@@ -107,7 +120,7 @@ def encode_pictures(
 
     def flush() -> None:
         if batch:
-            found.append(_encoded(net, np.stack(batch)))
+            found.append(_encoded(net, np.stack(batch), anchor))
             on_rows(len(batch))
             batch.clear()
 
@@ -117,9 +130,9 @@ def encode_pictures(
             flush()
     flush()
     if not found:
-        return nothing(net, 0)
+        return nothing(net, 0, anchor)
     columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return PictureFeatures(dict(zip(BLOCKS, columns, strict=True)))
+    return PictureFeatures(dict(zip(widths(net, anchor), columns, strict=True)))
 
 
 def views(picture: Pixels, side: int) -> Pixels:
@@ -139,18 +152,27 @@ def _view(image: Image.Image, view: View, side: int) -> Image.Image:
 
 
 @torch.inference_mode()
-def _encoded(net: PictureNet, views_NVSSC: Pixels) -> tuple[Floats, ...]:
+def _encoded(net: PictureNet, views_NVSSC: Pixels, anchor: Weights | None) -> tuple[Floats, ...]:
     n, v = views_NVSSC.shape[:2]
     seen = torch.from_numpy(views_NVSSC.reshape(n * v, *views_NVSSC.shape[2:])).to(net.device)
-    every = (block.unflatten(0, (n, v)).mean(dim=1).cpu().numpy() for block in blocks_of(net, seen))
+    every = (block.unflatten(0, (n, v)).mean(dim=1).cpu().numpy() for block in blocks_of(net, seen, anchor))
     return tuple(unit(block) for block in every)
 
 
-def blocks_of(net: PictureNet, views_BSSC: Tensor) -> tuple[Tensor, ...]:
-    """Return the blocks (B, D) of single views, in the order of :data:`BLOCKS`."""
+def blocks_of(net: PictureNet, views_BSSC: Tensor, anchor: Weights | None = None) -> tuple[Tensor, ...]:
+    """Return the blocks (B, D) of single views, in the order of :data:`BLOCKS`, and behind them those of an anchor."""
     maps = net.maps(views_BSSC)
-    pooled = (torch.cat([pool(maps[at], kind) for kind in kinds], dim=1) for at, kinds in POOLED.values())
-    return (*pooled, _layout(views_BSSC), _colours(views_BSSC))
+    plain = (*(pool_block(name, maps) for name in POOLED), _layout(views_BSSC), _colours(views_BSSC))
+    if anchor is None:
+        return plain
+    above = picture_anchor.maps_above(net.config, anchor, maps[picture_anchor.FIRST - 1])
+    return (*plain, *(pool_block(name, [*maps[: picture_anchor.FIRST], *above]) for name in ANCHORED))
+
+
+def pool_block(name: str, maps: Sequence[Tensor]) -> Tensor:
+    """Return a block (B, D) of a net's maps."""
+    at, kinds = POOLED[name]
+    return torch.cat([pool(maps[at], kind) for kind in kinds], dim=1)
 
 
 def pool(map_BCHW: Tensor, kind: Kind) -> Tensor:

@@ -159,14 +159,29 @@ def feature_maps(config: PictureNetConfig, weights: Mapping[str, Tensor], prepar
         prepared_BCHW: of :func:`prepared`; any height and width.
     """
     states = functional.relu6(_same_convolution(weights, "stem", prepared_BCHW, stride=2))
+    return feature_maps_above(config, weights, states, 0)
+
+
+def feature_maps_above(
+    config: PictureNetConfig, weights: Mapping[str, Tensor], states_BCHW: Tensor, first: int
+) -> list[Tensor]:
+    """Return the maps behind the stages from ``first`` on and behind the head, as :func:`feature_maps` does.
+
+    Args:
+        config: the shape.
+        weights: by the names of :meth:`PictureNetConfig.shapes`.
+        states_BCHW: the map behind stage ``first - 1``; behind the stem, with ReLU6, where ``first`` is 0.
+        first: counted from 0.
+    """
     maps: list[Tensor] = []
-    at = 0
-    for stage in config.staged():
+    stages = list(config.staged())
+    at = sum(len(stage) for stage in stages[:first])
+    for stage in stages[first:]:
         for block in stage:
-            states = _block(weights, f"blocks.{at}", block, states)
+            states_BCHW = _block(weights, f"blocks.{at}", block, states_BCHW)
             at += 1
-        maps.append(states)
-    maps.append(functional.relu6(_same_convolution(weights, "head", states)))
+        maps.append(states_BCHW)
+    maps.append(functional.relu6(_same_convolution(weights, "head", states_BCHW)))
     return maps
 
 

@@ -16,7 +16,7 @@ Dimension key:   P: pictures   S: side
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sartor.errors import DataError
-from sartor.pretrain import surfaces
-from sartor.pretrain.surfaces import DEFECTS, KINDS, Defect, Floats, Surface, cloud
+from sartor.pretrain.surfaces import KINDS, Defect, Floats, Surface, cloud
 
 Side: TypeAlias = Literal["train", "validation", "report"]
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -66,6 +65,7 @@ SIDES: Mapping[str, Side] = MappingProxyType(
 """Group -> what it is for. Handwritten digits and textile pictures, which are not drawn, are ``report`` as well."""
 _OF_VALIDATION = ("tiles", "cells")
 """Kinds of surface that no group to be learned from holds."""
+_LEARNED_KINDS = tuple(kind for kind in KINDS if kind not in _OF_VALIDATION)
 _NIGHT = 5
 """Photographs kept for validation: every fifth."""
 _LEARNED_DEFECTS = ("scratches", "dents", "blobs", "holes", "smears", "threads")
@@ -91,41 +91,44 @@ class Size:
     """How much is drawn of a group."""
 
     side: int = 224
-    classes: int = 150
+    classes: int = 100
     """Of letters, icons and emoji, at most."""
-    each: int = 14
+    each: int = 8
     """Pictures of such a class."""
-    products: int = 30
+    products: int = 20
     """Sets of surfaces and of products with a defect."""
-    of_product: int = 20
+    of_product: int = 12
     """Pictures of each state of a product."""
 
 
+LARGE = Size(classes=600, each=12, products=200, of_product=16)
+"""For a GPU."""
 SMALL = Size(side=64, classes=6, each=4, products=2, of_product=4)
 """For tests."""
 
 
-def pools(folder: Path, size: Size, *, seed: int, side: Side | None = None) -> Iterator[Pool]:
-    """Draw every group that the folder has sources for (those of one side only, if it is named), one after another.
+def groups(*sides: Side) -> tuple[str, ...]:
+    """Return the groups that are for any of these."""
+    return tuple(group for group, side in SIDES.items() if side in sides)
+
+
+def draw_pool(group: str, folder: Path, size: Size, *, seed: int) -> Pool | None:
+    """Draw a group; None where the folder has no source for it. Other groups do not change what is drawn.
 
     Raises:
         DataError: when a source cannot be read.
     """
-    for at, (group, its) in enumerate(SIDES.items()):
-        if side in (None, its):
-            drawn = list(_draw(group, folder, size, np.random.default_rng([seed, at])))
-            if drawn:
-                yield _pool(group, drawn)
+    random = np.random.default_rng([seed, list(SIDES).index(group)])
+    drawn = list(_draw(group, folder, size, random))
+    if not drawn:
+        return None
+    pictures = np.stack([np.round(picture * 255).astype(np.uint8) for picture, _, _ in drawn])
+    classes, sets = (np.array([one[at] for one in drawn], dtype=np.int64) for at in (1, 2))
+    return Pool(group, pictures, classes, sets)
 
 
 _Drawn: TypeAlias = tuple[Floats, int, int]
 """A picture, its class, its set."""
-
-
-def _pool(group: str, drawn: Sequence[_Drawn]) -> Pool:
-    pictures = np.stack([np.round(picture * 255).astype(np.uint8) for picture, _, _ in drawn])
-    classes, sets = (np.array([one[at] for one in drawn], dtype=np.int64) for at in (1, 2))
-    return Pool(group, pictures, classes, sets)
 
 
 def _draw(group: str, folder: Path, size: Size, random: Generator) -> Iterator[_Drawn]:
@@ -146,8 +149,8 @@ def _draw(group: str, folder: Path, size: Size, random: Generator) -> Iterator[_
 
 
 def _textures(group: str, size: Size, random: Generator) -> Iterator[_Drawn]:
-    """Five products that are near each other make a set."""
-    kinds = _OF_VALIDATION if group == "tiles and cells" else tuple(kind for kind in KINDS if kind not in _OF_VALIDATION)
+    """Yield sets of five products that are near each other."""
+    kinds = _OF_VALIDATION if group == "tiles and cells" else _LEARNED_KINDS
     for at in range(size.products):
         first = Surface.draw(random, kinds[at % len(kinds)])
         for place, surface in enumerate([first, *(first.near(random) for _ in range(4))]):
@@ -156,8 +159,8 @@ def _textures(group: str, size: Size, random: Generator) -> Iterator[_Drawn]:
 
 
 def _products(families: Sequence[str], size: Size, random: Generator) -> Iterator[_Drawn]:
-    """A product that is good, or has a defect, or (of several families) one of three defects."""
-    kinds = tuple(kind for kind in KINDS if kind not in _OF_VALIDATION) if set(families) <= {*_LEARNED_DEFECTS} else KINDS
+    """Yield a product that is good, or has a defect, or (of several families) one of three defects."""
+    kinds = _LEARNED_KINDS if set(families) <= set(_LEARNED_DEFECTS) else KINDS
     for at in range(size.products):
         surface = Surface.draw(random, kinds[at % len(kinds)])
         chosen = random.permutation(families)[:3]
@@ -237,7 +240,9 @@ def _character(random: Generator, font: Path, letter: str, side: int) -> Floats:
     mask = _moved(random, _bent(random, _cropped(mask), side)[..., None], side, turn=0.25)[..., 0]
     thick = random.integers(-1, 3)
     if thick:
-        mask = (scipy.ndimage.grey_dilation if thick > 0 else scipy.ndimage.grey_erosion)(mask, (1 + 2 * abs(thick),) * 2)
+        mask = (scipy.ndimage.grey_dilation if thick > 0 else scipy.ndimage.grey_erosion)(
+            mask, (1 + 2 * abs(thick),) * 2
+        )
     mask = scipy.ndimage.gaussian_filter(mask, random.uniform(0.3, 2.5))
     paper, ink = _paper_and_ink(random)
     ground = paper + random.uniform(0, 0.06) * cloud(random, side, side / 6)[..., None]
@@ -249,7 +254,9 @@ def _paper_and_ink(random: Generator) -> tuple[Floats, Floats]:
         paper, ink = np.full(3, random.uniform(0, 0.25)), np.full(3, random.uniform(0.6, 1))
         return (paper, ink) if random.random() < 0.5 else (ink, paper)
     paper = random.uniform(0, 1, 3)
-    ink = np.where(paper.mean() > 0.5, random.uniform(0, 0.4, 3) * paper, paper + random.uniform(0.4, 1, 3) * (1 - paper))
+    ink = np.where(
+        paper.mean() > 0.5, random.uniform(0, 0.4, 3) * paper, paper + random.uniform(0.4, 1, 3) * (1 - paper)
+    )
     return paper, ink
 
 
@@ -302,7 +309,9 @@ def _emoji(group: str, folder: Path, size: Size, random: Generator) -> Iterator[
     """Each emoji a class, or (where it is told) each kind of emoji, of which every picture shows another one."""
     known = _kinds(folder, objects=group == "emoji objects")
     if group == "emoji":
-        for label, name in enumerate(random.permutation([name for names in known for name in names])[: 2 * size.classes]):
+        for label, name in enumerate(
+            random.permutation([name for names in known for name in names])[: 2 * size.classes]
+        ):
             image = _opened(folder / str(name), "RGBA")
             for _ in range(size.each):
                 yield _pasted(random, image, size.side), label, 0

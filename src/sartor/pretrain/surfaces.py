@@ -9,7 +9,7 @@ Dimension key:   S: side
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.ndimage
@@ -17,7 +17,7 @@ import scipy.spatial
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.floating[Any]]
 """(S, S, 3) of 0..1, or (S, S)."""
 
 # --- fields ------------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def cloud(random: Generator, side: int, scale: float) -> Floats:
     """Return (S, S) smooth noise of mean 0 and deviation 1, whose bumps are about ``scale`` pixels wide."""
     small = max(2, round(side / max(scale, 1)) + 3)
     coarse = random.standard_normal((small, small)).astype(np.float32)
-    field = scipy.ndimage.zoom(coarse, side / (small - 2), order=3, mode="nearest")[:side, :side]
+    field = np.asarray(scipy.ndimage.zoom(coarse, side / (small - 2), order=3, mode="nearest"))[:side, :side]
     return (field - field.mean()) / (field.std() + 1e-6)
 
 
