@@ -512,8 +512,8 @@ def _scores(report: Report) -> dict[str, float]:
 def _lineage(base: BaseRef) -> tuple[str, ...]:
     if base.name == NO_BASE:
         return ()
-    spec = catalogue.catalogue().get(base.name) or catalogue.language_models().get(base.name)
-    return spec.licence_lineage if spec else (f"{base.name}: {base.licence}",)
+    known = {spec.name: spec.licence_lineage for spec in catalogue.every()}
+    return known.get(base.name, (f"{base.name}: {base.licence}",))
 
 
 def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:
