@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from cli_helpers import forked, snapshot
@@ -79,6 +80,12 @@ def test_a_person_is_told_what_was_made_and_what_to_do(sartor, photos):
     assert "sartor predict parts new_photos/ --output answers.csv" in ran.out
     assert "sartor evaluate parts --data test_photos/ --html report.html" in ran.out
     assert "new_photos/" in sartor("show", "parts").out
+    card = (Path(sartor("models", "--json").json["models"][0]["path"]) / "README.md").read_text()
+    assert "It is meant for pictures like those it was made from" in card
+    assert "sartor predict DIR photos/" in card
+    assert "token" not in card
+    assert "reads pictures" in sartor("explain", "parts").err
+    assert "puts pictures under labels" in sartor("export", "parts", "--format", "peft", "--out", photos / "x").err
 
 
 def test_a_file_that_names_pictures_gives_the_same_model(sartor, parts, photos):
