@@ -1,13 +1,13 @@
-"""A model of pictures as an ONNX graph (https://onnx.ai) from views to probabilities, the net in it.
+"""A model of pictures as an ONNX graph (https://onnx.ai) from pixels to probabilities, the net in it.
 
-The folder holds ``model.onnx``, ``labels.json`` (names, side and views, the out-of-scope threshold), ``run.py``
+The folder holds ``model.onnx``, ``labels.json`` (names, side, the out-of-scope threshold), ``run.py``
 (:mod:`sartor.compress.picture_run`: Pillow, numpy and onnxruntime alone) and ``requirements.txt``. The graph's input
-``views`` is (N, V, S, S, 3) uint8 RGB; its outputs are ``probabilities`` (N, C) and ``scope`` (N). In 8 bits, the
+``pictures`` is (N, S, S, 3) uint8 RGB; its outputs are ``probabilities`` (N, C) and ``scope`` (N). In 8 bits, the
 convolutions' weights and what flows between them are whole numbers, whose ranges a few pictures tell (static
 quantisation, QDQ: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html); pooled blocks and
 head stay in float32.
 
-Dimension key:   N: pictures   V: views   S: side   C: channels, or labels at the end   H, W: height and width
+Dimension key:   N: pictures   S: side   C: channels, or labels at the end   H, W: height and width
 """
 
 import json
@@ -24,7 +24,7 @@ from sartor.compress.whole import new_folder
 from sartor.errors import UserError
 from sartor.nn import picture_features
 from sartor.nn.picture_base import PictureBase
-from sartor.nn.picture_features import COLOUR_LEVELS, COLOUR_POOL, PIXELS, POOLED, THUMBNAIL, VIEWS, Pixels
+from sartor.nn.picture_features import COLOUR_LEVELS, COLOUR_POOL, COLOURS, PLACES, POOLED, Pixels
 from sartor.nn.picture_net import Block, same_padding
 from sartor.types import Requirement, Weights
 
@@ -64,11 +64,11 @@ def write_onnx(
         target = folder / "model.onnx"
         target.write_bytes(made.SerializeToString())
         if eight_bits:
-            _quantise(target, [picture_features.views(one, base.side) for one in calibration or list(drawn(base.side))])
+            shown = calibration or list(drawn(base.side))
+            _quantise(target, [picture_features.squeezed(one, base.side) for one in shown])
         about = {
             "labels": [label.name for label in requirement.labels],
             "side": base.side,
-            "views": {view: picture_features.share(view) for view in VIEWS},
             "threshold": float(weights["scope.threshold"]),
         }
         (folder / "labels.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
@@ -78,7 +78,7 @@ def write_onnx(
 
 def graph(base: PictureBase, requirement: Requirement, weights: Weights) -> Any:
     """Return the checked model in float32."""
-    nodes = _Graph(base, ["views", "probabilities", "scope"])
+    nodes = _Graph(base)
     scores = nodes.scores(nodes.blocks(), weights)
     outputs = [nodes.add("Softmax", scores, axis=1), nodes.add("ReduceMax", scores, axes=[1], keepdims=0)]
     named = [
@@ -89,7 +89,7 @@ def graph(base: PictureBase, requirement: Requirement, weights: Weights) -> Any:
     made = helper.make_graph(
         [*nodes.nodes, *named],
         "sartor",
-        [helper.make_tensor_value_info("views", TensorProto.UINT8, ["N", len(VIEWS), side, side, 3])],
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", side, side, 3])],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", labels]),
             helper.make_tensor_value_info("scope", TensorProto.FLOAT, ["N"]),
@@ -103,22 +103,22 @@ def graph(base: PictureBase, requirement: Requirement, weights: Weights) -> Any:
 
 
 class _Graph(Nodes):
-    """From views to scores, as :mod:`sartor.nn.picture_features` and the family compute them."""
+    """From pixels to scores, as :mod:`sartor.nn.picture_features` and the family compute them."""
 
-    def __init__(self, base: PictureBase, taken: Sequence[str]) -> None:
-        super().__init__(taken)
+    def __init__(self, base: PictureBase) -> None:
+        super().__init__(("pictures", "probabilities", "scope"))
         self.net, self.side = base.net, base.side
+        self.sizes: list[int] = []
+        """Height and width of each map."""
 
     # --- blocks
 
     def blocks(self) -> dict[str, str]:
         """Return the names of the blocks, (N, D) each, of length one."""
-        flat = self.add("Reshape", "views", self.constant(np.array([-1, self.side, self.side, 3])))
-        pixels = self.add("Transpose", self.add("Cast", flat, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        pixels = self.add("Transpose", self.add("Cast", "pictures", to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
         maps = self.maps(pixels)
-        found = {name: self._pooled([(maps[at], kind) for kind in kinds]) for name, (at, kinds) in POOLED.items()}
-        found |= dict(zip(PIXELS, (self._layout(pixels), self._colours(pixels)), strict=True))
-        return {name: self._unit(self._over_views(block)) for name, block in found.items()}
+        found = {name: self._pooled(maps[at], at, kinds) for name, (at, kinds) in POOLED.items()}
+        return {name: self._unit(block) for name, block in {**found, COLOURS: self._colours(pixels)}.items()}
 
     def maps(self, pixels: str) -> list[str]:
         """Return the maps behind each stage and behind the head."""
@@ -127,12 +127,13 @@ class _Graph(Nodes):
         states = self.add("Div", centred, self.constant(np.float32(config.spread)))
         size = self.side
         states, size = self._relu6(self._convolution("stem", states, size, stride=2)), -(-size // 2)
-        maps, at = [], 0
+        maps, at = list[str](), 0
         for stage in config.staged():
             for block in stage:
                 states, size = self._block(f"blocks.{at}", block, states, size), -(-size // block.stride)
                 at += 1
             maps.append(states)
+            self.sizes.append(size)
         return [*maps, self._relu6(self._convolution("head", states, size))]
 
     def _block(self, name: str, block: Block, states: str, size: int) -> str:
@@ -160,11 +161,11 @@ class _Graph(Nodes):
     def _relu6(self, states: str) -> str:
         return self.add("Clip", states, self.constant(np.float32(0)), self.constant(np.float32(6)))
 
-    def _pooled(self, parts: Sequence[tuple[str, picture_features.Kind]]) -> str:
-        every = [self._pool(states, kind) for states, kind in parts]
+    def _pooled(self, states: str, at: int, kinds: Sequence[picture_features.Kind]) -> str:
+        every = [self._pool(states, at, kind) for kind in kinds]
         return every[0] if len(every) == 1 else self.add("Concat", *every, axis=1)
 
-    def _pool(self, states: str, kind: picture_features.Kind) -> str:
+    def _pool(self, states: str, at: int, kind: picture_features.Kind) -> str:
         match kind:
             case "mean":
                 return self._mean(states, [2, 3], keep=0)
@@ -173,22 +174,10 @@ class _Graph(Nodes):
             case "spread":
                 away = self.add("Sub", states, self._mean(states, [2, 3], keep=1))
                 return self.add("Sqrt", self._mean(self.add("Mul", away, away), [2, 3], keep=0))
-
-    def _layout(self, pixels: str) -> str:
-        grey = self.add("Div", self._mean(pixels, [1], keep=1), self.constant(np.float32(255)))
-        small = self.add(
-            "MatMul", self.add("MatMul", self.constant(self._thumbs()), grey), self.constant(self._thumbs().T)
-        )
-        flat = self.add("Flatten", small, axis=1)
-        return self.add("Sub", flat, self._mean(flat, [1], keep=1))
-
-    def _thumbs(self) -> NDArray[np.float32]:
-        """Return (8, S) what takes rows of pixels to those of a thumbnail: torch's adaptive mean."""
-        found = np.zeros((THUMBNAIL, self.side), dtype=np.float32)
-        for at in range(THUMBNAIL):
-            start, stop = at * self.side // THUMBNAIL, -(-(at + 1) * self.side // THUMBNAIL)
-            found[at, start:stop] = 1 / (stop - start)
-        return found
+            case "places":
+                thirds = _parts(self.sizes[at], PLACES)
+                rows = self.add("MatMul", self.constant(thirds), states)
+                return self.add("Flatten", self.add("MatMul", rows, self.constant(thirds.T)), axis=1)
 
     def _colours(self, pixels: str) -> str:
         size, levels = COLOUR_POOL, COLOUR_LEVELS
@@ -209,15 +198,6 @@ class _Graph(Nodes):
         counts = self.add("MatMul", pairs, self.add("Transpose", blue, perm=[0, 2, 1]))
         return self.add("Sqrt", self.add("Flatten", self.add("Div", counts, self.constant(np.float32(places))), axis=1))
 
-    def _over_views(self, block: str) -> str:
-        if len(VIEWS) == 1:
-            return block
-        apart = self.add("Reshape", block, self.constant(np.array([-1, len(VIEWS), self._width(block)])))
-        return self._mean(apart, [1], keep=0)
-
-    def _width(self, block: str) -> int:
-        raise NotImplementedError
-
     def _unit(self, block: str) -> str:
         length = self.add("ReduceL2", block, axes=[1], keepdims=1)
         return self.add("Div", block, self.add("Max", length, self.constant(np.float32(1e-12))))
@@ -235,6 +215,15 @@ class _Graph(Nodes):
         ]
         summed = self.add("Sum", *every, self.constant(weights["bias"].float().numpy()))
         return self.add("Mul", summed, self.constant(weights["temperature"].float().numpy()))
+
+
+def _parts(size: int, parts: int) -> NDArray[np.float32]:
+    """Return (parts, size) what takes the mean of each part: torch's adaptive pooling, in which parts may overlap."""
+    found = np.zeros((parts, size), dtype=np.float32)
+    for at in range(parts):
+        start, stop = at * size // parts, -(-(at + 1) * size // parts)
+        found[at, start:stop] = 1 / (stop - start)
+    return found
 
 
 # --- 8 bits ------------------------------------------------------------------------------------------------
@@ -272,8 +261,8 @@ def _quantise(path: Path, calibration: Sequence[Pixels]) -> None:
             self.rest = iter(calibration)
 
         def get_next(self) -> Any:
-            views = next(self.rest, None)
-            return None if views is None else {"views": views[None]}
+            picture = next(self.rest, None)
+            return None if picture is None else {"pictures": picture[None]}
 
     whole = path.with_name("float.onnx")
     path.rename(whole)
