@@ -4,7 +4,7 @@ import torch
 
 import tiny_pictures
 from sartor.nn import picture_features as features
-from sartor.nn.picture_features import BLOCKS, blocks_of, encode_pictures, nothing, pool, widths
+from sartor.nn.picture_features import BLOCKS, blocks_of, encode_pictures, nothing, pool, squeezed, widths
 
 NET, SIDE = tiny_pictures.net(), tiny_pictures.SIDE
 
@@ -75,12 +75,19 @@ def test_a_colour_between_counts_for_its_neighbours():
     assert (shares > 0.1).sum() == 8
 
 
-def test_layout_tells_where_it_is_bright_whatever_the_light():
-    dark = torch.zeros((1, SIDE, SIDE, 3), dtype=torch.uint8)
-    dark[:, :, SIDE // 2 :] = 100
-    bright = dark + 100
-    at = BLOCKS.index("layout")
-    found = blocks_of(NET, dark)[at].reshape(8, 8)
-    np.testing.assert_allclose(found, blocks_of(NET, bright)[at].reshape(8, 8), atol=1e-6)
-    assert (found[:, :4] < 0).all()
-    assert (found[:, 4:] > 0).all()
+def test_places_are_means_of_thirds_row_by_row():
+    bright = torch.zeros(1, 2, 6, 6)
+    bright[0, 1, 2:4, 4:] = 1  # the second channel, in the middle row at the right
+    found = pool(bright, "places").reshape(2, 3, 3)
+    wanted = torch.zeros(2, 3, 3)
+    wanted[1, 1, 2] = 1
+    assert torch.equal(found, wanted)
+
+
+def test_what_is_not_square_is_squeezed_whole():
+    wide = np.zeros((10, 40, 3), dtype=np.uint8)
+    wide[:, 20:] = 200
+    found = squeezed(wide, 8)
+    assert found.shape == (8, 8, 3)
+    assert (found[:, :3] == 0).all()
+    assert (found[:, 5:] == 200).all()

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from sartor.errors import BundleError
 from sartor.nn.lora import A, B, fresh_a
-from sartor.nn.picture_net import PictureNet, PictureNetConfig, feature_maps_above
+from sartor.nn.picture_net import ANCHORED_FROM, PictureNet, PictureNetConfig
 from sartor.types import Weights
 
-FIRST = 4
-"""The first adapted stage, counted from 0: those below are of small fields, and two thirds of the work."""
 BIAS = ".bias"
 
 
@@ -28,7 +26,7 @@ def sites(config: PictureNetConfig) -> dict[str, tuple[int, int]]:
 
 
 def _sites(config: PictureNetConfig) -> Iterator[tuple[str, tuple[int, int]]]:
-    below = sum(len(stage) for stage in list(config.staged())[:FIRST])
+    below = sum(len(stage) for stage in list(config.staged())[:ANCHORED_FROM])
     for at, block in enumerate(config.blocks):
         if at >= below:
             if block.expands:
@@ -67,8 +65,3 @@ def adapted(net: PictureNet, adapter: Weights) -> Mapping[str, Tensor]:
         )
         weights[f"{site}.bias"] = weights[f"{site}.bias"] + bias_O
     return weights
-
-
-def maps_above(config: PictureNetConfig, weights: Mapping[str, Tensor], below_BCHW: Tensor) -> list[Tensor]:
-    """Return the maps of the upper stages and of the head, from what the stage below the first of them hands on."""
-    return feature_maps_above(config, weights, below_BCHW, FIRST)

@@ -11,7 +11,7 @@ Dimension key:   P: pictures of a pool   N: pictures of an episode   C: classes 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,14 @@ from torch.nn import functional
 
 from sartor.nn import picture_anchor
 from sartor.nn.anchor import replace_file
-from sartor.nn.picture_features import ANCHORED, pool_block
-from sartor.nn.picture_net import PictureNet, feature_maps, prepared
+from sartor.nn.picture_features import pooled
+from sartor.nn.picture_net import ANCHORED_FROM, PictureNet, feature_maps, prepared
 from sartor.pretrain import run
 from sartor.pretrain.picture_tasks import Bytes, Ints, Pool
 from sartor.pretrain.run import Look, Losses, Pace, Parameters
 from sartor.types import Weights
 
-MIX: Mapping[str, float] = {"things": 2, "thing-peaks": 2, "late": 2, "parts": 1, "part-peaks": 1}
+MIX: Mapping[str, float] = {"things": 2, "thing-peaks": 2, "late": 2, "part-peaks": 1, "places": 1}
 """What each block counts in an episode."""
 PENALTIES = (0.03, 0.1, 0.3)
 _SCALE = {"scale": math.log(6.0)}
@@ -103,7 +103,7 @@ def states_below(net: PictureNet, pictures_PSSC: Bytes) -> Tensor:
     for at in range(0, len(pictures_PSSC), _AT_ONCE):
         part = torch.from_numpy(pictures_PSSC[at : at + _AT_ONCE]).to(net.device)
         maps = feature_maps(net.config, net.weights, prepared(net.config, part))
-        found.append(maps[picture_anchor.FIRST - 1].half().cpu())
+        found.append(maps[ANCHORED_FROM - 1].half().cpu())
     return torch.cat(found)
 
 
@@ -168,10 +168,10 @@ class Lesson:
 
 
 def blocks_above(net: PictureNet, weights: Mapping[str, Tensor], below_BCHW: Tensor) -> dict[str, Tensor]:
-    """Return the blocks that the adapted stages give, each row of length one."""
-    maps = picture_anchor.maps_above(net.config, weights, below_BCHW.contiguous(memory_format=torch.channels_last))
-    nothing_below = [below_BCHW] * picture_anchor.FIRST
-    return {name: functional.normalize(pool_block(name, [*nothing_below, *maps]), dim=1) for name in ANCHORED}
+    """Return the blocks that the upper stages give, each row of length one."""
+    states_BCHW = below_BCHW.contiguous(memory_format=torch.channels_last)
+    maps = replace(net, anchored=weights).maps_above([states_BCHW] * ANCHORED_FROM)
+    return {name: functional.normalize(pooled(name, maps), dim=1) for name in MIX}
 
 
 def left_out_loss(blocks: Mapping[str, Tensor], targets_N: Tensor, classes: int, scale: Tensor) -> Tensor:
