@@ -232,16 +232,18 @@ class PictureBaseSpec:
     """File in the cache -> its sha256."""
     sources: tuple[Source, ...]
     """In the order of preference."""
+    anchor: AnchorSpec | None = None
+    """The adapter of its upper stages that stands beside them; such a base is named STEM+ANCHOR."""
 
     @property
     def stem(self) -> str:
-        """Return the name of its folder in the cache."""
-        return self.name
+        """Return the name of its folder in the cache, and of the base whose files these are."""
+        return self.name.partition("+")[0]
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the weights, by which a manifest names this base."""
-        return self.files[WEIGHTS]
+        """Return the hash of all weights, the anchor's too, by which a manifest names this base."""
+        return anchored_sha256(self.files[WEIGHTS], self.anchor.sha256) if self.anchor else self.files[WEIGHTS]
 
 
 AnyBase: TypeAlias = BaseSpec | LanguageModelSpec | PictureBaseSpec
