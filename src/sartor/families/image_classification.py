@@ -33,8 +33,8 @@ PROFILES: solve.Profiles = {
     "surface": (0.15, {"forms": 2, "textures": 2, "colours": 1}),
 }
 """Which blocks a task may need (:mod:`sartor.nn.solve`). Chosen on drawn tasks (LOG.md, 2026-11-25)."""
-RIDGE_TEMPERATURE = 3.5
-"""What ridge scores usually need; a few rows cannot say otherwise."""
+RIDGE_TEMPERATURE = 5.0
+"""What ridge scores usually need; a few rows cannot say otherwise. Chosen on drawn tasks likewise."""
 LOGISTIC_TEMPERATURE = 1.0
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own pictures, unseen by the head, that the out-of-scope threshold turns away."""
