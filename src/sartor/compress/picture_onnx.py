@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sartor.compress import picture_run
 from sartor.compress.onnx_graph import Nodes, TensorProto, helper, onnx
 from sartor.compress.whole import new_folder
 from sartor.errors import UserError
@@ -34,6 +33,7 @@ IR_VERSION: Final = 7
 REQUIREMENTS: Final = "numpy\nonnxruntime\npillow\n"
 CALIBRATION: Final = 32
 """Pictures that tell the ranges."""
+_RUN: Final = Path(__file__).with_name("picture_run.py")  # imports a package that need not be there
 
 
 def write_onnx(
@@ -72,7 +72,7 @@ def write_onnx(
             "threshold": float(weights["scope.threshold"]),
         }
         (folder / "labels.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
-        (folder / "run.py").write_bytes(Path(picture_run.__file__).read_bytes())
+        (folder / "run.py").write_bytes(_RUN.read_bytes())
         (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
 
 
@@ -266,9 +266,7 @@ def _quantise(path: Path, calibration: Sequence[Pixels]) -> None:
         from onnxruntime import quantization
         from onnxruntime.quantization import shape_inference
     except ImportError:
-        raise UserError(
-            "Writing 8 bits needs the package onnxruntime: say pip install 'sartor[onnx]' onnxruntime."
-        ) from None
+        raise UserError("Writing 8 bits needs the package onnxruntime: say pip install 'sartor[onnx]'.") from None
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:

@@ -42,8 +42,8 @@ ANCHORED_PROFILES: solve.Profiles = {
     **{name: (belief / 2, mix) for name, (belief, mix) in PROFILES.items()},
 }
 """Where an anchor stands beside the frozen net: half of the belief goes to profiles that use it."""
-RIDGE_TEMPERATURE = 3.5
-"""What ridge scores usually need; a few rows cannot say otherwise."""
+RIDGE_TEMPERATURE = 5.0
+"""What ridge scores usually need; a few rows cannot say otherwise. Chosen on drawn tasks likewise."""
 LOGISTIC_TEMPERATURE = 1.0
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own pictures, unseen by the head, that the out-of-scope threshold turns away."""
