@@ -131,6 +131,8 @@ def test_in_python_as_on_the_command_line(quick, photos, monkeypatch):
     pairs = [(path.relative_to(photos), path.parent.name) for path in sorted(photos.rglob("*.png"))]
     again = pipeline.make(Task(TASK, kind="image-classification"), pairs, store=False).model
     assert again.manifest.data.sha256 == made.manifest.data.sha256
+    plain = library.generate(TASK, [(str(path), label) for path, label in pairs])  # no text is called like a file
+    assert plain.manifest.data.sha256 == made.manifest.data.sha256
     paths = [photos / "good" / "000.png", "good/001.png"]
     assert again.predict(paths).tolist() == made.predict([str(photos / path) for path in paths]).tolist()
     assert made.predict_proba(paths).shape == (2, 2)
