@@ -59,16 +59,6 @@ def export(
         TaskError: when there is no such format, or this model has none.
         StorageError: when something stands at ``out`` or the disk does not take it.
     """
-<<<<<<< HEAD
-    if model.family.reads == "tables":
-        return _export_table(model, form, out, plain=dtype is None and dial is None)
-    if form in TABLE_FORMS:
-        raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads {model.family.reads}.")
-    if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
-        raise TaskError(
-            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts "
-            f"{model.family.reads} under labels."
-=======
     if calibrate is not None and form != "onnx-int8":
         raise TaskError("--calibrate is of onnx-int8: it alone has ranges that pictures tell.")
     if model.family.reads != "texts" and (dtype is not None or dial is not None):
@@ -92,7 +82,6 @@ def _export_adapter(
         raise TaskError(
             "Only models that write, and those of tables and pictures, can be exported so far; "
             f"{model.manifest.name!r} puts texts under labels."
->>>>>>> 2c2c1eddf652bcea976b982c192d20eabfc57fd8
         )
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)
