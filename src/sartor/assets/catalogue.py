@@ -527,8 +527,13 @@ def language_model(name: str) -> LanguageModelSpec:
             f"The base {name!r} puts texts under labels, and this task is one of writing. Say kind: "
             f"text-classification, or take a base that writes. Known: {', '.join(_LANGUAGE_MODELS)}."
         )
+    known = ", ".join(_LANGUAGE_MODELS)
+    if name in _PICTURE_BASES:
+        raise NotFoundError(
+            f"The base {name!r} reads pictures, and this task is one of writing. Take a base that writes. "
+            f"Known: {known}."
+        )
     if name not in _LANGUAGE_MODELS:
-        known = ", ".join(_LANGUAGE_MODELS)
         raise NotFoundError(f"No language model named {name!r}.{did_you_mean(name, _LANGUAGE_MODELS)} Known: {known}.")
     return _LANGUAGE_MODELS[name]
 
