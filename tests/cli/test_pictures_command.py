@@ -85,7 +85,6 @@ def test_a_person_is_told_what_was_made_and_what_to_do(sartor, photos):
     assert "sartor predict DIR photos/" in card
     assert "token" not in card
     assert "reads pictures" in sartor("explain", "parts").err
-    assert "puts pictures under labels" in sartor("export", "parts", "--format", "peft", "--out", photos / "x").err
 
 
 def test_a_file_that_names_pictures_gives_the_same_model(sartor, parts, photos):
