@@ -174,7 +174,7 @@ CREATE TABLE answers (
     source TEXT NOT NULL CHECK (source IN ('small', 'large', 'abstain')), confidence REAL, label TEXT, value REAL,
     abstain INTEGER NOT NULL, latency_ms REAL NOT NULL, input_hash TEXT NOT NULL, input_chars INTEGER NOT NULL,
     output_chars INTEGER, scope REAL, projection BLOB, asked TEXT NOT NULL, large TEXT NOT NULL);
-CREATE INDEX answers_by_name ON answers (name, at);
+CREATE INDEX answers_by_name ON answers (name);
 CREATE INDEX answers_by_time ON answers (at);
 CREATE TABLE texts (answer_id TEXT PRIMARY KEY, at REAL NOT NULL, input TEXT, output TEXT) WITHOUT ROWID;
 CREATE INDEX texts_by_time ON texts (at);
@@ -630,6 +630,8 @@ def _where(
 ) -> tuple[str, list[Any]]:
     tests: list[tuple[str, Any]] = [(f"{table}.{column} = ?", value) for column, value in equal.items()]
     tests += [(f"{table}.at >= ?", since), (f"{table}.at < ?", until), (f"{table}.seq > ?", after or None)]
+    if table == "a":  # rows come in the order of seq; the index of times alone says where to begin
+        tests.append(("a.seq >= (SELECT min(seq) FROM answers WHERE at >= ?)", since))
     kept = [(test, value) for test, value in tests if value is not None]
     clause = f"WHERE {' AND '.join(test for test, _ in kept)}" if kept else ""
     return clause, [value for _, value in kept]
