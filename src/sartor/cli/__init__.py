@@ -22,6 +22,7 @@ from sartor.cli.models import models
 from sartor.cli.predict import predict
 from sartor.cli.promote import promote, rollback
 from sartor.cli.regress import regress
+from sartor.cli.serve import keys, serve
 from sartor.cli.show import show
 from sartor.cli.status import status
 from sartor.errors import GateRefused, SartorError
@@ -61,7 +62,7 @@ def cli(context: click.Context) -> None:
 
 for _command in (
     *(init, generate, predict, evaluate, explain, export, models, show),
-    *(promote, rollback, regress, status),
+    *(promote, rollback, regress, serve, keys, status),
     *(families, controls, doctor),
 ):
     cli.add_command(_command)
