@@ -12,7 +12,7 @@ import collections
 import math
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -33,6 +33,8 @@ MAX_WAITING = 1024
 """Rows that may wait in a lane; who comes then is told when to come again."""
 LINGER_S = 0.003
 """How long a lane waits for those whom it has just answered to ask again."""
+MAX_STREAMS = 32
+"""Answers that are streamed, or wait to be."""
 STUCK_S = 60.0
 FAILED_S = 1.0
 """How long a model that could not be read is not tried again."""
@@ -330,6 +332,7 @@ class Engine:
         self._base_lock = threading.Lock()
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="sartor-load")
+        self._writing = 0
         self._streams = ThreadPoolExecutor(4, thread_name_prefix="sartor-stream")
 
     @property
@@ -460,8 +463,18 @@ class Engine:
             work.dropped = True
 
     async def stream(self, loaded: Loaded, text: str, writing: Writing) -> "Pieces":
-        """Return the pieces of one written answer as they come; closing them stops the writing."""
-        return Pieces(asyncio.get_running_loop(), self._streams, loaded.model, text, writing)
+        """Return the pieces of one written answer as they come; closing them stops the writing.
+
+        Raises:
+            Busy: when too many are being written.
+        """
+        if self._writing >= MAX_STREAMS:
+            raise Busy(1)
+        return Pieces(asyncio.get_running_loop(), self._streams, loaded.model, text, writing, self._count_streams)
+
+    def _count_streams(self, more: int) -> None:
+        with self._base_lock:
+            self._writing += more
 
     def close(self) -> None:
         """Answer what waits, and stop all threads."""
@@ -475,7 +488,13 @@ class Pieces:
     """Pieces of an answer that a thread writes; an asynchronous iterator."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor, of: Model, text: str, writing: Writing
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: ThreadPoolExecutor,
+        of: Model,
+        text: str,
+        writing: Writing,
+        counted: Callable[[int], None],
     ) -> None:
         self._queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
         self._stopped = threading.Event()
@@ -495,7 +514,10 @@ class Pieces:
                 put(error)
             else:
                 put(None)
+            finally:
+                counted(-1)
 
+        counted(1)
         pool.submit(write)
 
     def __aiter__(self) -> "Pieces":
