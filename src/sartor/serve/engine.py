@@ -27,8 +27,9 @@ from sartor.families.interface import Base, Writing
 from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.registry.store import Entry
 
-MAX_ROWS = 64
-"""Of one batch."""
+READ_ROWS, WRITTEN_ROWS, TABLE_ROWS = 16, 32, 128
+"""Of one batch: an encoder on a processor gains nothing beyond sixteen texts and loses by padding and caches; a decoder
+reads its weights once for all rows; tables cost next to nothing (LOG.md, 2026-11-25)."""
 MAX_WAITING = 1024
 """Rows that may wait in a lane; who comes then is told when to come again."""
 LINGER_S = 0.003
@@ -101,7 +102,7 @@ _Result: TypeAlias = list[Outcome] | Exception
 class Lane:
     """One thread that answers for all models of one base."""
 
-    def __init__(self, name: str, *, max_rows: int = MAX_ROWS, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, name: str, *, max_rows: int = READ_ROWS, max_waiting: int = MAX_WAITING) -> None:
         self.name = name
         self.batches: collections.deque[tuple[int, int]] = collections.deque(maxlen=1000)
         """Works and rows of the last batches."""
@@ -309,14 +310,14 @@ class Engine:
         self,
         *,
         memory_limit: int = 2_000_000_000,
-        max_rows: int = MAX_ROWS,
+        max_rows: int | None = None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """Make an empty engine.
 
         Args:
             memory_limit: bytes of weights and bases that may be resident; what was asked for last stays.
-            max_rows: of one batch.
+            max_rows: of one batch; what suits the kind of models unless given.
             max_waiting: rows that may wait for one base.
         """
         self.memory_limit = memory_limit
@@ -411,8 +412,8 @@ class Engine:
                 self._bases[key] = base
             shared = self._bases[key]
             if key not in self._lanes:
-                lane = Lane(f"{key[0]}-{key[1][:8]}", max_rows=self._max_rows, max_waiting=self._max_waiting)
-                self._lanes[key] = lane
+                rows = self._max_rows or _suits(found)
+                self._lanes[key] = Lane(f"{key[0]}-{key[1][:8]}", max_rows=rows, max_waiting=self._max_waiting)
         made = of_manifest(found.manifest, found.report, found.weights, shared)
         size = sum(tensor.numel() * tensor.element_size() for tensor in found.weights.values())
         return Loaded(entry, made, self._lanes[key], size)
@@ -553,6 +554,13 @@ def _columns(text: str) -> Iterable[str]:
     except msgspec.MsgspecError:
         return (f"no row: {text[:20]}",)
     return row if isinstance(row, dict) else ("no row",)
+
+
+def _suits(of: Model) -> int:
+    """Return how many rows are best answered at once."""
+    if isinstance(of, Writer):
+        return WRITTEN_ROWS
+    return TABLE_ROWS if of.family.reads == "tables" else READ_ROWS
 
 
 def _size_of(base: Any) -> int:
