@@ -2,6 +2,7 @@
 
 import json
 
+import click
 import pytest
 from cli_helpers import LABELS, ROUTE, write_csv
 
@@ -13,17 +14,24 @@ from sartor.registry.store import Store
 
 COMMANDS = [
     *("init", "generate", "predict", "evaluate", "explain", "export"),
-    *("models", "show", "families", "controls", "doctor"),
+    *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status"),
+    *("families", "controls", "doctor"),
 ]
+WITHIN = {"regress": ["add", "list"], "keys": ["add", "list", "revoke"]}
+"""Commands that are groups."""
 
 
 def test_the_commands_are_those_of_the_contract():
     assert list(cli.cli.commands) == COMMANDS
+    groups = {name: list(one.commands) for name, one in cli.cli.commands.items() if isinstance(one, click.Group)}
+    assert groups == WITHIN
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_json_and_seed(sartor, command):
-    ran = sartor(command, "--help")
+@pytest.mark.parametrize(
+    "words", [(one, *more) for one in COMMANDS for more in [(w,) for w in WITHIN.get(one, ())] or [()]]
+)
+def test_every_command_has_help_json_and_seed(sartor, words):
+    ran = sartor(*words, "--help")
     assert ran.code == 0
     assert "--json" in ran.out
     assert "--seed" in ran.out

@@ -20,7 +20,11 @@ from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
 from sartor.cli.predict import predict
+from sartor.cli.promote import promote, rollback
+from sartor.cli.regress import regress
+from sartor.cli.serve import keys, serve
 from sartor.cli.show import show
+from sartor.cli.status import status
 from sartor.errors import GateRefused, SartorError
 
 _INTERRUPTED = 130
@@ -56,7 +60,11 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, explain, export, models, show, families, controls, doctor):
+for _command in (
+    *(init, generate, predict, evaluate, explain, export, models, show),
+    *(promote, rollback, regress, serve, keys, status),
+    *(families, controls, doctor),
+):
     cli.add_command(_command)
 
 
