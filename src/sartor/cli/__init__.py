@@ -19,7 +19,9 @@ from sartor.cli.families import families
 from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
+from sartor.cli.monitor import monitor
 from sartor.cli.predict import predict
+from sartor.cli.review import review
 from sartor.cli.show import show
 from sartor.errors import GateRefused, SartorError
 
@@ -56,7 +58,21 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, explain, export, models, show, families, controls, doctor):
+for _command in (
+    init,
+    generate,
+    predict,
+    evaluate,
+    explain,
+    export,
+    models,
+    show,
+    monitor,
+    review,
+    families,
+    controls,
+    doctor,
+):
     cli.add_command(_command)
 
 

@@ -23,6 +23,8 @@ class Seen:
     """One request and its answer."""
 
     id: str = ""
+    seq: int = 0
+    """In the journal; 0 where it is no answer."""
     time: float = 0.0
     """Unix, in seconds."""
     label: str | None = None
@@ -64,6 +66,7 @@ class Stretch:
     projection: FloatArray
     """(N, D); D is 0 where nobody keeps one."""
     cells: Mapping[str, NDArray[np.object_]] = field(default_factory=dict[str, NDArray[np.object_]])
+    """A row of which no cell is known has None in all columns."""
 
     def __len__(self) -> int:
         return len(self.length)

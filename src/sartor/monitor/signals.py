@@ -118,12 +118,22 @@ def _input_length(reference: Reference, window: Stretch, rng: np.random.Generato
 
 
 def _input_columns(reference: Reference, window: Stretch, rng: np.random.Generator, most: int) -> Found:
+    known = [_celled(rows) for rows in (reference.rows, window)]
     named = [name for name in reference.rows.cells if name in window.cells]
-    found = [_one_column(reference.rows.cells[name], window.cells[name], rng, most * len(named)) for name in named]
-    if not found:
+    if not named or not _enough(np.flatnonzero(known[1]), window):
         return NOTHING
+    pairs = [(reference.rows.cells[name][known[0]], window.cells[name][known[1]]) for name in named]
+    found = [_one_column(old, new, rng, most * len(named)) for old, new in pairs]
     surest = min(found, key=lambda one: one.p)
     return Found(surest.value, min(1.0, surest.p * len(found)))
+
+
+def _celled(rows: Stretch) -> BoolArray:
+    """Return (N,) true where any cell is known; texts of the others were not kept."""
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for column in rows.cells.values():
+        found |= np.array([cell is not None for cell in column], dtype=np.bool_)
+    return found
 
 
 def _one_column(old: np.ndarray, new: np.ndarray, rng: np.random.Generator, most: int) -> Found:
@@ -340,7 +350,7 @@ def speaking(reference: Reference, *, feedback: bool = True) -> tuple[Signal, ..
     rows, answered = reference.rows, ~reference.rows.error
     share = {
         "input-mmd": np.isfinite(rows.projection).all(axis=1) if rows.projection.shape[1] else ~answered & answered,
-        "input-columns": np.full(len(rows), bool(rows.cells)),
+        "input-columns": _celled(rows),
         "output-labels": rows.label != "",
         "output-values": np.isfinite(rows.value),
         "output-confidence": np.isfinite(rows.confidence),
