@@ -39,8 +39,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "banking77": ("Name the intent of a question to a bank.", "clinc150"),
     "clinc150": ("Name the intent of a request to an assistant.", "clinc150 out of scope"),
     "hwu64": ("Name the intent of a command to a home assistant.", "banking77"),
-    "ag_news": ("Name the section that a news story belongs to.", "sst5"),
     "trec6": ("Name what kind of answer a question asks for.", "hwu64"),
+    "ag_news": ("Name the section that a news story belongs to.", "sst5"),
 }
 """Set -> its description, and where its new topic comes from."""
 DEV: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from sartor.registry.store import Store
 
 COMMANDS = [
     *("init", "generate", "predict", "evaluate", "explain", "export"),
-    *("models", "show", "families", "controls", "doctor"),
+    *("models", "show", "monitor", "review", "families", "controls", "doctor"),
 ]
 
 

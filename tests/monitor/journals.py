@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from sartor import journal
-from sartor.journal import AnswerRow, EventRow, FeedbackRow, Journal, new_answer_id
+from sartor.journal import AnswerRow, EventRow, FeedbackRow, Journal
 from sartor.registry.store import Store
 from sartor.types import BaseRef, Column, DataRef, Label, Manifest, Requirement
 
@@ -65,7 +65,7 @@ class Stage:
     def row(self, entry, rng, *, kept=False, shift=0.0, confidence=(8, 2), abstain=0.05, text=None, label=None):
         self.clock += 1.0
         return AnswerRow(
-            answer_id=new_answer_id(self.clock),
+            answer_id=f"ans_{self.clock:026.0f}",  # the same in every run
             at=self.clock,
             name=self.name,
             alias="champion",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sartor.cli import console
-from sartor.errors import UserError
+from sartor.errors import GateRefused, UserError
 
 if TYPE_CHECKING:
     from sartor.monitor.watch import Health, Rollback
@@ -70,12 +70,21 @@ def monitor(
                 file.write(sinks.prometheus(found))
         return found
 
-    _show(look(), as_json=as_json)
+    found = look()
+    _show(found, as_json=as_json)
+    if once:
+        _refuse_alerts(found)
     while not once:
         time.sleep(every)
         found = look()
         if as_json or any(health.changes for health in found):
             _show(found, as_json=as_json)
+
+
+def _refuse_alerts(found: "Sequence[Health]") -> None:
+    alarmed = [f"{health.name}@v{health.version}" for health in found if health.level == "alert"]
+    if alarmed:
+        raise GateRefused(f"{', '.join(alarmed)} {'needs' if len(alarmed) == 1 else 'need'} a look.")
 
 
 def _rollback(home: Path) -> "Rollback":
