@@ -58,6 +58,7 @@ def evidently(names: str, share: float) -> Detector:
     """Return Evidently's default tests on some columns; an alarm where at least ``share`` of them drifted."""
     import pandas as pd
     from evidently.legacy.calculations.stattests import get_stattest
+    from evidently.legacy.core import ColumnType
 
     def columns(rows: Mapping[str, np.ndarray], part: slice) -> dict[str, tuple[str, Any]]:
         found: dict[str, tuple[str, Any]] = {"label": ("cat", pd.Series(rows["label"][part]))}
@@ -72,8 +73,8 @@ def evidently(names: str, share: float) -> Detector:
             new = columns(stream, slice(end - WINDOW, end))
             drifted = []
             for name, (kind, values) in old.items():
-                test = get_stattest(values, new[name][1], kind)
-                drifted.append(bool(test(values, new[name][1], kind, None).drifted))
+                test = get_stattest(values, new[name][1], kind, None)
+                drifted.append(bool(test(values, new[name][1], ColumnType(kind), None).drifted))
             now = np.mean(drifted) >= share
             if now and not before:
                 yield end
@@ -96,8 +97,7 @@ def detectors() -> tuple[dict[str, Detector], dict[str, str]]:
 
         for names in ("confidence", "all"):
             found[f"river ADWIN, {names}"] = river(drift.ADWIN, names)
-        for names in ("confidence", "confidence, length"):
-            found[f"river KSWIN, {names}"] = river(lambda: drift.KSWIN(seed=0), names)
+        found["river KSWIN, confidence"] = river(lambda: drift.KSWIN(seed=0), "confidence")
         found["river PageHinkley, confidence"] = river(drift.PageHinkley, "confidence")
     if versions["evidently"] != "not installed":
         found["Evidently, half of all columns"] = evidently("all", SHARE)
