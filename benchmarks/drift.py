@@ -1,4 +1,4 @@
-"""(k) Drift: false alarms on stationary streams, and requests until an alert on eight kinds of planted drift.
+"""(m) Drift: false alarms on stationary streams, and requests until an alert on eight kinds of planted drift.
 
     python -m benchmarks.drift --data DATA --streams DIR          # ours; writes the streams for the peers
     python -m benchmarks.drift_peers DIR PEERS.json               # with river and Evidently installed
