@@ -181,6 +181,7 @@ def to_json(health: "Health") -> dict[str, Any]:
                 "sum": line.reading.sum,
                 "threshold": line.reading.threshold,
                 "window": line.reading.window,
+                "psi": line.reading.psi,
                 "at": line.reading.at,
                 "advice": line.advice,
             }

@@ -5,6 +5,7 @@
 The evidence is a p-value, or a sum that stands in for one. Between ``warn`` and ``calm`` nothing changes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -58,6 +59,6 @@ def after_sum(track: Track, sum_: float, *, warn: float, alert: float) -> Track:
     return Track("ok") if sum_ <= 0 else track
 
 
-def worst(levels: "list[Level] | tuple[Level, ...]") -> Level:
+def worst(levels: Iterable[Level]) -> Level:
     """Return the most alarming of levels; ``ok`` where there is none."""
-    return max(levels, key=LEVELS.index, default="ok")
+    return LEVELS[max(map(LEVELS.index, levels), default=0)]

@@ -5,7 +5,7 @@ which alone says how many of all answers are wrong.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -101,7 +101,7 @@ def chosen(rows: Sequence[AnswerRow], reference: np.ndarray | None, most: int) -
         ("unlike before", unlike),
     )
     found: dict[int, Reason] = {}
-    waiting = {reason: iter(order) for reason, order in ways}
+    waiting: dict[Reason, Iterator[int]] = {reason: iter(order) for reason, order in ways}
     while waiting and len(found) < most:
         for reason in tuple(waiting):
             at = next((one for one in waiting[reason] if one not in found), None)

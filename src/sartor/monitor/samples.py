@@ -32,6 +32,8 @@ class Found:
 
     value: float
     p: float
+    psi: float | None = None
+    """Population stability index, where samples are numbers."""
 
 
 NOTHING = Found(0.0, 1.0)
@@ -159,7 +161,10 @@ def _squares(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def ks(reference_R: FloatArray, current_M: FloatArray) -> Found:
-    """Test by Kolmogorov and Smirnov, both sides; with ties the p-value is too large, never too small."""
+    """Test by Kolmogorov and Smirnov, both sides; with ties the p-value is too large, never too small.
+
+    The stability index is told beside it; it has no p-value, and alerts nobody.
+    """
     if not len(reference_R) or not len(current_M):
         return NOTHING
     both = np.sort(np.concatenate([reference_R, current_M]))
@@ -167,7 +172,7 @@ def ks(reference_R: FloatArray, current_M: FloatArray) -> Found:
         np.sort(reference_R), both, side="right"
     ) / len(reference_R)
     value = float(np.abs(gaps).max())
-    return Found(value, ks_p(value, len(reference_R), len(current_M)))
+    return Found(value, ks_p(value, len(reference_R), len(current_M)), psi(reference_R, current_M))
 
 
 def ks_p(distance: float, r: int, m: int) -> float:
@@ -184,7 +189,9 @@ def psi(reference_R: FloatArray, current_M: FloatArray) -> float:
     """Return the population stability index over tenths of the reference; by custom 0.1 is some drift, 0.25 much."""
     if not len(reference_R) or not len(current_M):
         return 0.0
-    edges = np.unique(np.quantile(reference_R, np.linspace(0, 1, _PSI_BINS + 1)[1:-1]))
+    # by order, not between two values: a gap is minus infinity, and has no middle
+    tenths = np.linspace(0, 1, _PSI_BINS + 1)[1:-1]
+    edges = np.unique(np.quantile(reference_R, tenths, method="inverted_cdf"))
     old, new = (
         (np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1) + 0.5)
         / (len(values) + 0.5 * (len(edges) + 1))
@@ -249,4 +256,4 @@ def shares(reference_R: NDArray[np.str_], current_M: NDArray[np.str_], rng: np.r
 
 
 def _xlogx(counts: NDArray[np.int64]) -> FloatArray:
-    return counts * np.log(np.maximum(counts, 1))
+    return np.asarray(counts * np.log(np.maximum(counts, 1)), dtype=np.float64)

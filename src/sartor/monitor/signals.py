@@ -7,14 +7,14 @@ together, shared out equally (Bonferroni), so that the sum holds whatever depend
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sartor.monitor import samples
 from sartor.monitor.samples import NOTHING, Found
-from sartor.monitor.seen import BoolArray, Stretch, unseen
+from sartor.monitor.seen import BoolArray, FloatArray, Stretch, unseen
 from sartor.types import Column
 
 Kind: TypeAlias = Literal["window", "stream", "feedback", "weights"]
@@ -125,7 +125,7 @@ def _input_columns(reference: Reference, window: Stretch, rng: np.random.Generat
     pairs = [(reference.rows.cells[name][known[0]], window.cells[name][known[1]]) for name in named]
     found = [_one_column(old, new, rng, most * len(named)) for old, new in pairs]
     surest = min(found, key=lambda one: one.p)
-    return Found(surest.value, min(1.0, surest.p * len(found)))
+    return Found(surest.value, min(1.0, surest.p * len(found)), surest.psi)
 
 
 def _celled(rows: Stretch) -> BoolArray:
@@ -136,14 +136,19 @@ def _celled(rows: Stretch) -> BoolArray:
     return found
 
 
-def _one_column(old: np.ndarray, new: np.ndarray, rng: np.random.Generator, most: int) -> Found:
-    numbers = [np.array([cell for cell in cells if isinstance(cell, int | float)], dtype=float) for cells in (old, new)]
-    if len(numbers[0]) > len(old) / 2:
-        # gaps count as the smallest of all numbers: more of them are a change too
-        gaps = [np.full(len(cells) - len(values), -np.inf) for cells, values in zip((old, new), numbers, strict=True)]
-        return samples.ks(*(np.concatenate(pair) for pair in zip(numbers, gaps, strict=True)))
-    texts = [np.array(["" if cell is None else str(cell) for cell in cells]) for cells in (old, new)]
-    return samples.shares(*texts, rng, most=most)
+def _one_column(old: NDArray[np.object_], new: NDArray[np.object_], rng: np.random.Generator, most: int) -> Found:
+    if sum(isinstance(cell, float) for cell in old) > len(old) / 2:
+        return samples.ks(_numbers(old), _numbers(new))
+    return samples.shares(_texts(old), _texts(new), rng, most=most)
+
+
+def _numbers(cells: NDArray[np.object_]) -> FloatArray:
+    """Return numbers; gaps count as the smallest of all, for more of them are a change too."""
+    return np.array([cell if isinstance(cell, float) else -np.inf for cell in cells], dtype=np.float64)
+
+
+def _texts(cells: NDArray[np.object_]) -> NDArray[np.str_]:
+    return np.array(["" if cell is None else str(cell) for cell in cells], dtype=np.str_)
 
 
 def _output_labels(reference: Reference, window: Stretch, rng: np.random.Generator, most: int) -> Found:
@@ -169,15 +174,15 @@ def _latency(reference: Reference, window: Stretch, rng: np.random.Generator, mo
     return samples.slower(_finite(reference.rows.latency_ms), _finite(window.latency_ms), least=_SLOWER)
 
 
-def _vectors(rows: Stretch) -> np.ndarray:
+def _vectors(rows: Stretch) -> FloatArray:
     return rows.projection[np.isfinite(rows.projection).all(axis=1)]
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
+def _finite(values: FloatArray) -> FloatArray:
     return values[np.isfinite(values)]
 
 
-def _enough(values: np.ndarray, window: Stretch) -> bool:
+def _enough(values: NDArray[Any], window: Stretch) -> bool:
     return len(values) >= max(_LEAST_ROWS, (1 - _MOST_MISSING) * len(window))
 
 

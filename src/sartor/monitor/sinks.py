@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any
 
+from typing_extensions import override
+
 from sartor.errors import UserError
 from sartor.monitor.alerts import LEVELS
 from sartor.monitor.signals import BY_NAME
@@ -138,7 +140,8 @@ def _sample(name: str, health: Health, value: float, signal: str = "") -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
+    @override
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 

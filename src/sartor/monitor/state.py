@@ -81,6 +81,8 @@ class Reading:
     """Requests."""
     sum: float | None = None
     """Of a stream."""
+    psi: float | None = None
+    """Population stability index of the window, where the signal is of numbers."""
     at: int = 0
     """Requests, or judged answers, since the reference."""
 
@@ -191,7 +193,9 @@ def _windows(plan: Plan, state: State, rows: Stretch, end: int) -> tuple[State, 
             most = DRAWS_IN_ALERT if track.level == "alert" else plan.budget.most(many, window)
             said = WINDOW_TESTS[signal.name](plan.reference, part, rng, most)
             track = after_window(track, said.p, warn=warn, alert=alert)
-            reading = Reading(signal.name, track.level, said.value, p=said.p, threshold=alert, window=window, at=end)
+            reading = Reading(
+                signal.name, track.level, said.value, p=said.p, threshold=alert, window=window, psi=said.psi, at=end
+            )
             found = replace(found, tracks={**found.tracks, key: track}, readings={**found.readings, key: reading})
     return found, _changes(before, found, [one for one in plan.signals if one.kind == "window"], end)
 
@@ -199,7 +203,7 @@ def _windows(plan: Plan, state: State, rows: Stretch, end: int) -> tuple[State, 
 def _changes(before: State, after: State, signals: Sequence[Signal], at: int) -> list[Change]:
     found: list[Change] = []
     for signal in signals:
-        was, now = (_level(state.tracks, signal.name) for state in (before, after))
+        was, now = _level(before.tracks, signal.name), _level(after.tracks, signal.name)
         if was != now:
             own = [one for one in after.readings.values() if one.signal == signal.name and one.at == at]
             surest = min(own, key=lambda one: (one.p or 0.0) / one.threshold)
@@ -233,9 +237,9 @@ def _stream(plan: Plan, state: State, name: str, hits: BoolArray, start: int) ->
         share += (hit - share) / min(seen, plan.history)
         before, track = track, after_sum(track, sum_, warn=warn, alert=alert)
         if track.level != before.level:
-            reading = Reading(name, track.level, share, watched.usual, None, alert, None, sum_, seen)
+            reading = Reading(name, track.level, share, watched.usual, threshold=alert, sum=sum_, at=seen)
             changes.append(Change(name, before.level, track.level, seen, reading))
-    reading = Reading(name, track.level, share, watched.usual, None, alert, None, sum_, seen)
+    reading = Reading(name, track.level, share, watched.usual, threshold=alert, sum=sum_, at=seen)
     return (
         replace(
             state,

@@ -21,7 +21,7 @@ from sartor.errors import BundleError, NotFoundError, SartorError, UserError
 from sartor.journal import EventRow, Journal, Reader
 from sartor.model import REPORT, WEIGHTS
 from sartor.monitor import weights
-from sartor.monitor.alerts import LEVELS, Level, Track
+from sartor.monitor.alerts import Level, Track, worst
 from sartor.monitor.cusum import upper_limit
 from sartor.monitor.journalled import Batch, cells_of, counts, read_on, verdict
 from sartor.monitor.memory import Book, Kept, Memory, Remembered
@@ -404,12 +404,11 @@ def _health(
         for signal in [BY_NAME[one.signal]]
     )
     order = {name: at for at, name in enumerate(BY_NAME)}
-    level = max([line.level for line in lines], key=LEVELS.index, default="ok")
     return Health(
         name=entry.name,
         model=entry.id,
         version=entry.version,
-        level=level,
+        level=worst(line.level for line in lines),
         reference=have,
         wanted=wanted,
         seen=state.seen,
