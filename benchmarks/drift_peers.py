@@ -2,11 +2,11 @@
 
     python -m benchmarks.drift_peers DIR PEERS.json [--stationary N]
 
-It imports numpy, pandas, river and Evidently only, so that it runs in an environment of its own. River's detectors read
-one number at a time: confidence, or several numbers, each by a detector of its own, an alarm of any being one. They see
-the reference first, then the stream, and begin anew after an alarm, as they do by default. Evidently compares windows
-of 200 requests with the reference by the tests that it takes by default (Kolmogorov-Smirnov, chi-square or z at
-p < 0.05 for as few rows); a window after a window that alarmed is no new alarm.
+It imports numpy, pandas, river and Evidently only, so that it runs in an environment of its own; run again, it goes on
+where it was cut off. River's detectors read one number at a time: confidence, or several numbers, each by a detector of
+its own, an alarm of any being one. They see the reference first, then the stream, and begin anew after an alarm, as
+they do by default. Evidently compares windows of 200 requests with the reference by the tests that it takes by default
+(Kolmogorov-Smirnov, chi-square or z at p < 0.05 for as few rows); a window after a window that alarmed is no new alarm.
 """
 
 import argparse
@@ -113,10 +113,11 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     found, versions = detectors()
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    done = {(row["set"], row["kind"], row["seed"]) for row in rows}
     for path in sorted(options.streams.glob("*.npz")):
         name, kind, seed = path.stem.split("__")
-        if kind == "stationary" and int(seed) >= options.stationary:
+        if (name, kind, int(seed)) in done or (kind == "stationary" and int(seed) >= options.stationary):
             continue
         with np.load(path, allow_pickle=False) as arrays:
             sides = [
