@@ -22,13 +22,13 @@ ONE_TORCH := $(shell grep '^torch==' requirements/run.txt)
 install: $(VENV)/.dev
 	@echo "Ready: $(BIN)/sartor --help"
 
-$(VENV)/.run: requirements/run.txt pyproject.toml
+$(VENV)/.run: requirements/run.txt requirements/serve.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sartor needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Say make PYTHON=python3.12 …"; exit 2; }
 	@echo "Setting up $(VENV): a minute or two, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) $(ONE_TORCH),true)
-	@$(PIP) --no-deps -r requirements/run.txt
+	@$(PIP) --no-deps -r requirements/run.txt -r requirements/serve.txt
 	@$(PIP) --no-deps 'setuptools>=77' && $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

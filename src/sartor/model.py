@@ -159,7 +159,10 @@ class Classifier(Model):
     def prediction(self, inputs: Inputs, *, progress: Progress = silent) -> Prediction:
         """Return the arrays behind :meth:`answer`."""
         inputs = self.several(inputs)
-        features = self.family.encode(self.base, self.requirement, inputs, progress=progress)
+        return self.told(inputs, self.family.encode(self.base, self.requirement, inputs, progress=progress))
+
+    def told(self, inputs: Sequence[str], features: Any) -> Prediction:
+        """Return the answers for inputs that the family has encoded, perhaps with those of other models."""
         prediction = self.family.predict(self.requirement, self.weights, features)
         # nothing was asked, so nothing is known; the best guess still stands in the row
         blank = np.array([not text.strip() for text in inputs], dtype=np.bool_)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from sartor import journal
+from sartor.errors import StorageError
 
 
 def main(path: str, at: str, after: int) -> None:
@@ -26,6 +27,32 @@ def main(path: str, at: str, after: int) -> None:
             sys.stdout.flush()
 
 
+def full_disk(folder: str) -> None:
+    """Write until the disk is full; what was told is there, and once there is room, more is taken."""
+    path = Path(folder) / journal.FILE
+    told: list[str] = []
+    with journal.Journal(path) as book:
+        book.append(row(journal.new_answer_id(), 0))
+        filler = Path(folder) / "filler"
+        filler.write_bytes(b"x" * 200_000)
+        refused = 0
+        while not refused:
+            ids = [journal.new_answer_id() for _ in range(20)]
+            try:
+                book.append(*(row(answer_id, 1) for answer_id in ids))
+            except StorageError as error:
+                sys.stdout.write(f"{error}\n")
+                refused += 1
+            else:
+                told += ids
+        assert book.last_error is not None
+        filler.unlink()
+        book.append(row(journal.new_answer_id(), 2))
+        assert book.last_error is None
+    kept = [one.answer_id for one in journal.Reader(path).answers()]
+    assert kept[1:-1] == told
+
+
 def row(answer_id: str, number: int) -> journal.AnswerRow:
     return journal.AnswerRow(
         answer_id, 1000.0 + number, "mails", "champion", 1, "0" * 16, "text-classification", "small"
@@ -33,4 +60,7 @@ def row(answer_id: str, number: int) -> journal.AnswerRow:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1] == "full_disk":
+        full_disk(sys.argv[2])
+    else:
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

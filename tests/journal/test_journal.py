@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -210,6 +211,17 @@ def test_nothing_that_was_told_is_lost_by_a_kill(path, at):
     assert len(kept) % 3 == 0  # a batch is there as a whole or not at all
     with Journal(path) as book:  # and the next process goes on
         book.append(answer())
+
+
+def test_a_full_disk_loses_nothing_that_was_told_and_takes_more_once_there_is_room(tmp_path):
+    mount = ("unshare", "--mount", "--map-root-user", "sh", "-c")
+    script = f'mount -t tmpfs -o size=1m tmpfs "{tmp_path}" && exec "$0" "$@"'
+    if not shutil.which("unshare") or subprocess.run([*mount, script, "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a tmpfs of their own")
+    command = [*mount, script, sys.executable, str(CHILD), "full_disk", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no space is left" in done.stdout or "may be full" in done.stdout
 
 
 def test_prune_takes_texts_first_and_leaves_nothing_of_an_answer(path):

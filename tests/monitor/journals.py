@@ -90,7 +90,7 @@ class Stage:
     def fail(self, many, entry):
         """Let requests fail."""
         self.clock += 1.0
-        self.write(*(EventRow(self.clock, "error", self.name, {"model": entry.id}) for _ in range(many)))
+        self.write(*(EventRow(self.clock, "error", self.name, {"id": entry.id}) for _ in range(many)))
 
     def write(self, *rows):
         self.home.mkdir(parents=True, exist_ok=True)

@@ -33,9 +33,21 @@ def test_an_older_store_is_upgraded_by_reading_or_writing(filled, monkeypatch):
     before = filled.list()
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, _add_notes))
     assert filled.list() == before
-    assert columns(filled)[0] == 2
+    assert columns(filled)[0] == len(migrations.MIGRATIONS)
     assert "notes" in columns(filled)[1]
     assert filled.put(made.draft(1), made.files(1), "reviews").version == 2
+
+
+def test_a_store_of_the_first_step_is_upgraded_and_keeps_all(store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
+        entry = store.put(made.draft(), made.files(), "reviews")
+    assert columns(store)[0] == 1
+    assert store.list() == [entry]
+    assert store.canary("reviews") is None
+    store.set_policy("reviews", "champion", {"retain": True})
+    assert store.policy("reviews", "champion") == {"retain": True}
+    assert store.verify_chain() == 2
 
 
 def test_an_upgrade_that_fails_changes_nothing(filled, monkeypatch):
@@ -51,7 +63,7 @@ def test_a_store_of_a_newer_sartor_is_left_alone(filled):
     with closing(sqlite3.connect(filled.home / "registry.db")) as db:
         db.execute("PRAGMA user_version = 9")
     for attempt in (filled.list, lambda: filled.put(made.draft(1), made.files(1), "reviews")):
-        with pytest.raises(StorageError, match=r"newer Sartor \(registry.db is at step 9; this one knows 1\): update"):
+        with pytest.raises(StorageError, match=r"newer Sartor \(registry.db is at step 9; this one knows 2\): update"):
             attempt()
 
 

@@ -88,22 +88,14 @@ def _refuse_alerts(found: "Sequence[Health]") -> None:
 
 
 def _rollback(home: Path) -> "Rollback":
-    """Return what moves a champion back to the version that was champion before."""
-    from sartor.monitor.watch import CHAMPION
-    from sartor.registry.store import Store
+    """Return what moves a champion back to the version before; a canary that runs is ended first."""
+    from sartor import release
 
     def back(name: str, model: str, why: str) -> str:
-        store = Store(home)
-        moves = [event.body for event in store.events() if event.kind == "alias"]
-        before = [
-            move["from"]
-            for move in moves
-            if (move.get("name"), move.get("alias"), move.get("to")) == (name, CHAMPION, model) and move.get("from")
-        ]
-        if not before:
-            raise UserError(f"{name} had no champion before this one.")
-        entry = store.move_alias(name, CHAMPION, before[-1], expected=model)
-        return f"{name}@{CHAMPION} went back to v{entry.version}, for {why}."
+        done = release.rollback(home, name, reason=why)
+        if done.canary:
+            done = release.rollback(home, name, reason=why)
+        return f"{name}@{done.alias} went back to v{done.entry.version}, for {why}."
 
     return back
 

@@ -26,7 +26,7 @@ def review(name: str, most: int, answer_id: str | None, label: str | None, seed:
     if (answer_id is None) != (label is None):
         raise UserError("To judge an answer give both: --answer ID --label LABEL.")
     if answer_id is not None and label is not None:
-        _judge(queue.answer(name, home, answer_id, label), as_json=as_json)
+        _judge(name, queue.answer(name, home, answer_id, label), as_json=as_json)
         return
     found = queue.queue(name, home, most=most)
     if as_json:
@@ -39,7 +39,7 @@ def review(name: str, most: int, answer_id: str | None, label: str | None, seed:
         without = len(found.items) - found.retained
         console.say(
             f"· The texts of {without} of {len(found.items)} were not kept, as the alias' policy says: look them up "
-            "where the request came from, by the answer's id."
+            "where the request came from, by the answer's id. 'sartor promote --retain' keeps those to come."
         )
     console.print_table(
         ("answer", "when", "why", "label", "confidence", "text"),
@@ -59,7 +59,7 @@ def review(name: str, most: int, answer_id: str | None, label: str | None, seed:
     console.next_step(f"sartor review {name} --answer {found.items[0].answer_id} --label {label!r}")
 
 
-def _judge(found: object, *, as_json: bool) -> None:
+def _judge(name: str, found: object, *, as_json: bool) -> None:
     from sartor.monitor.review import Reviewed
 
     assert isinstance(found, Reviewed)
@@ -70,3 +70,5 @@ def _judge(found: object, *, as_json: bool) -> None:
     console.say(f"{found.answer_id} {said}: kept as feedback.")
     if found.candidate is None:
         console.say("· Its text was not kept, so it cannot become a regression case or a training row.")
+    else:
+        console.next_step(f"sartor regress add {name} --feedback")

@@ -13,7 +13,7 @@ Dimension key:   N: rows   C: labels
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
@@ -141,6 +141,17 @@ class Family(ABC):
     @abstractmethod
     def head(self, weights: Weights) -> str:
         """Return the name of what answers, as ``ridge`` or ``generated``."""
+
+    def encodes_alike(self, requirement: Requirement) -> Hashable:
+        """Return a key: inputs of models of one base and equal keys may be encoded together. None: never.
+
+        Who answers for many models then runs the base once for all of them.
+        """
+        return None
+
+    def embeddings(self, features: Any) -> NDArray[Any] | None:
+        """Return (N, H) one vector for each encoded input, to see drift by; None where there is no such."""
+        return None
 
 
 # --- families that label -----------------------------------------------------------------------------------

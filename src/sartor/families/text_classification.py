@@ -13,7 +13,7 @@ Dimension key:   N: rows   C: labels   P: pooled blocks   H: hidden width   K: b
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -147,6 +147,14 @@ class TextClassification(LabelFamily[TextFeatures]):
     @override
     def head(self, weights: Weights) -> str:
         return _HEADS[int(weights["head"])]
+
+    @override
+    def encodes_alike(self, requirement: Requirement) -> Hashable:
+        return requirement.max_tokens, requirement.limits.device or "cpu"
+
+    @override
+    def embeddings(self, features: TextFeatures) -> NDArray[np.float32]:
+        return features.pooled[:, LAST]
 
     @override
     def controls(self, requirement: Requirement) -> Sequence[Control[TextFeatures]]:

@@ -54,7 +54,7 @@ def read_on(reader: Reader, manifest: Manifest, cursor: Cursor, *, most: int) ->
     failed = [
         event
         for event in reader.events(kind="error", name=manifest.name, after=cursor.events)
-        if event.body.get("model", manifest.id) == manifest.id and not (more and event.at > answers[-1].at)
+        if event.body.get("id") == manifest.id and not (more and event.at > answers[-1].at)
     ]
     rows = [seen(row, manifest) for row in answers]
     rows += [Seen(time=event.at, error=True) for event in failed]

@@ -30,9 +30,9 @@ from sartor.monitor.signals import BY_NAME, Budget, Reference
 from sartor.monitor.state import Change, Plan, Reading, advance, breaches, readings
 from sartor.registry import bundle
 from sartor.registry.store import Entry, Store
+from sartor.release import CHAMPION
 from sartor.types import Manifest, Report, from_json
 
-CHAMPION = "champion"
 REFERENCE = 500
 """Requests that a reference is made of, unless told."""
 LEAST_REFERENCE = 100

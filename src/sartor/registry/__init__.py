@@ -5,5 +5,6 @@
 ``bundle``      a stored model: seal, write, read
 ``migrations``  the numbered steps of the database
 ``store``       names, versions, aliases and the event log
+``regression``  labelled cases that new versions of a name must still answer
 ``card``        the README.md of a bundle
 """

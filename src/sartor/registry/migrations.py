@@ -43,7 +43,19 @@ def _m001_entries_aliases_events(db: sqlite3.Connection) -> None:
         )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_m001_entries_aliases_events,)
+def _m002_canaries_policies(db: sqlite3.Connection) -> None:
+    db.execute(
+        f"""CREATE TABLE canaries (
+            name TEXT PRIMARY KEY, id {_ID} REFERENCES entries (id), share REAL NOT NULL CHECK (share BETWEEN 0 AND 1),
+            since TEXT NOT NULL)"""
+    )
+    db.execute(
+        """CREATE TABLE policies (
+            name TEXT NOT NULL, alias TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (name, alias))"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_m001_entries_aliases_events, _m002_canaries_policies)
 
 
 def version(db: sqlite3.Connection) -> int:

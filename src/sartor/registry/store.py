@@ -64,12 +64,39 @@ class Event:
     at: str
     """ISO 8601, UTC."""
     kind: str
-    """``put`` (id, name, version) or ``alias`` (name, alias, from, to)."""
+    """``put`` (id, name, version), ``alias`` (name, alias, from, to and, where it was said, why), ``canary`` (name, id
+    and share, or null and 0 at its end, why) or ``policy`` (name, alias, policy)."""
     actor: str
     """The system's user and the process."""
     body: Mapping[str, Any]
     hash: str
     """sha256 of the hash before it and of this event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A model that gets a share of what its name's champion is asked."""
+
+    name: str
+    id: str
+    share: float
+    """0..1 of the requests."""
+    since: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a server follows, as it stood at one moment."""
+
+    seq: int
+    """Of the last event; it grows with every change."""
+    entries: tuple[Entry, ...]
+    aliases: Mapping[tuple[str, str], str]
+    """(name, alias) -> id."""
+    canaries: Mapping[str, Canary]
+    policies: Mapping[tuple[str, str], Mapping[str, Any]]
+    """(name, alias) -> what holds for its answers."""
 
 
 _Entries: TypeAlias = list[Entry]  # within Store, ``list`` is a method
@@ -108,6 +135,15 @@ def slug(text: str) -> str:
     if len(words) > 64:
         words = words[:65].rpartition("-")[0] or words[:64]
     return words
+
+
+def is_name(text: str) -> bool:
+    """Return whether ``text`` can be the name of a model or of an alias: no path, no hidden file, nothing to escape.
+
+    >>> is_name("mails"), is_name("../mails"), is_name("a/b"), is_name(".x")
+    (True, False, False, False)
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 def resolve(ref: str, home: Path) -> Path:
@@ -173,6 +209,27 @@ class Store:
         with self._reading() as db:
             return _events(db) if db else ()
 
+    def seq(self) -> int:
+        """Return the number of the last event, 0 where there is none: whoever follows the store asks this alone."""
+        with self._reading() as db:
+            return db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0] if db else 0
+
+    def snapshot(self) -> Snapshot:
+        """Return entries, aliases, canaries and policies as they stood at one moment."""
+        with self._reading() as db:
+            if db is None:
+                return Snapshot(0, (), {}, {}, {})
+            db.execute("BEGIN")
+            (seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+            aliases = {(name, alias): to for name, alias, to in db.execute("SELECT name, alias, id FROM aliases")}
+            policies = {(name, alias): json.loads(body) for name, alias, body in db.execute("SELECT * FROM policies")}
+            return Snapshot(seq, tuple(self._entries(db)), aliases, _canaries(db), policies)
+
+    def canary(self, name: str) -> Canary | None:
+        """Return the canary of a name, if one is running."""
+        with self._reading() as db:
+            return _canaries(db).get(name) if db else None
+
     def verify_chain(self) -> int:
         """Return the number of events once the log is found whole, and entries and aliases to follow from it.
 
@@ -234,8 +291,19 @@ class Store:
             known = {entry.id: entry for entry in self._entries(db)}
             return [known[manifest.id] for manifest, _ in sealed]
 
-    def move_alias(self, name: str, alias: str, to_id: str, *, expected: str | None) -> Entry:
+    def move_alias(
+        self, name: str, alias: str, to_id: str, *, expected: str | None, why: Mapping[str, Any] | None = None
+    ) -> Entry:
         """Point ``name@alias`` at ``to_id`` if it still points at ``expected`` (None: nothing); return it.
+
+        A canary of the name ends where its model, or what it is held against, moves: ``champion`` is that.
+
+        Args:
+            name: of the models.
+            alias: to be moved.
+            to_id: a whole id.
+            expected: what it points at, as the caller saw it.
+            why: kept with the event, as JSON.
 
         Raises:
             UserError: when ``alias`` cannot be one.
@@ -260,9 +328,71 @@ class Store:
                 raise _lost_race(_events(db), name, alias, current, expected)
             db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", (name, alias, to_id))
             disk.step("moved")
-            _log(db, "alias", {"name": name, "alias": alias, "from": current, "to": to_id})
+            body = {"name": name, "alias": alias, "from": current, "to": to_id}
+            _log(db, "alias", body | ({"why": dict(why)} if why else {}))
+            if alias == "champion":
+                _end_canary(db, name, {"kind": "moved"})
             disk.step("logged")
             return next(entry for entry in self._entries(db) if entry.id == to_id)
+
+    def start_canary(self, name: str, to_id: str, share: float, *, why: Mapping[str, Any] | None = None) -> Canary:
+        """Give ``to_id`` a share of what ``name@champion`` is asked, and the alias ``challenger``; return the canary.
+
+        One that was running ends.
+
+        Raises:
+            UserError: when the share is not between 0 and 1, or the model is the champion.
+            NotFoundError: when ``to_id`` is no version of ``name``, or the name has no champion.
+        """
+        if not 0 < share < 1:
+            raise UserError(f"A canary's share lies between 0% and 100%; got {100 * share:g}%.")
+        with self._writing() as db, _transaction(db):
+            aliases = dict(db.execute("SELECT alias, id FROM aliases WHERE name = ?", (name,)))
+            entries = [entry.id for entry in self._entries(db) if entry.name == name]
+            if to_id not in entries:
+                raise NotFoundError(f"{name} has no version with the id {to_id!r}. Its versions are {entries}.")
+            if "champion" not in aliases:
+                raise NotFoundError(f"{name} has no champion to share requests with. Promote the model without it.")
+            if aliases["champion"] == to_id:
+                raise UserError(f"{to_id} is {name}@champion already: it gets every request.")
+            since = datetime.now(UTC).isoformat(timespec="milliseconds")
+            db.execute("INSERT OR REPLACE INTO canaries VALUES (?, ?, ?, ?)", (name, to_id, share, since))
+            _log(db, "canary", {"name": name, "id": to_id, "share": share, "why": dict(why or {})})
+            if (before := aliases.get("challenger")) != to_id:
+                db.execute("INSERT OR REPLACE INTO aliases VALUES (?, 'challenger', ?)", (name, to_id))
+                _log(db, "alias", {"name": name, "alias": "challenger", "from": before, "to": to_id})
+            disk.step("canary")
+            return Canary(name, to_id, share, since)
+
+    def end_canary(self, name: str, to_id: str, *, why: Mapping[str, Any]) -> bool:
+        """End the canary of a name if it is still that of ``to_id``; say whether it was. Aliases stay."""
+        with self._writing() as db, _transaction(db):
+            running = _canaries(db).get(name)
+            if running is None or running.id != to_id:
+                return False
+            _end_canary(db, name, why)
+            disk.step("ended")
+            return True
+
+    def set_policy(self, name: str, alias: str, policy: Mapping[str, Any]) -> None:
+        """Say what holds for the answers of ``name@alias``, whatever model it points at.
+
+        Raises:
+            UserError: when the names cannot be such.
+        """
+        _check_name(name, "a model")
+        _check_name(alias, "an alias")
+        with self._writing() as db, _transaction(db):
+            text = bundle.canonical(dict(policy)).decode()
+            db.execute("INSERT OR REPLACE INTO policies VALUES (?, ?, ?)", (name, alias, text))
+            _log(db, "policy", {"name": name, "alias": alias, "policy": dict(policy)})
+
+    def policy(self, name: str, alias: str) -> Mapping[str, Any]:
+        """Return what holds for the answers of ``name@alias``; empty where nothing was said."""
+        with self._reading() as db:
+            query = "SELECT body FROM policies WHERE name = ? AND alias = ?"
+            row = db.execute(query, (name, alias)).fetchone() if db else None
+            return json.loads(row[0]) if row else {}
 
     def export(self, ref: str, out_dir: Path, *, overwrite: bool = False) -> Path:
         """Copy the bundle that ``ref`` names to ``out_dir``, which appears whole or not at all; return it.
@@ -522,6 +652,16 @@ def _grant(db: sqlite3.Connection, one: Put, manifest: Manifest) -> None:
     db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", (manifest.name, alias, manifest.id))
     body = {"name": manifest.name, "alias": alias, "from": before.get(alias), "to": manifest.id}
     _log(db, "alias", body)
+
+
+def _canaries(db: sqlite3.Connection) -> dict[str, Canary]:
+    rows = db.execute("SELECT name, id, share, since FROM canaries").fetchall()
+    return {row[0]: Canary(*row) for row in rows}
+
+
+def _end_canary(db: sqlite3.Connection, name: str, why: Mapping[str, Any]) -> None:
+    if db.execute("DELETE FROM canaries WHERE name = ?", (name,)).rowcount:
+        _log(db, "canary", {"name": name, "id": None, "share": 0.0, "why": dict(why)})
 
 
 def _log(db: sqlite3.Connection, kind: str, body: Mapping[str, Any]) -> None:
