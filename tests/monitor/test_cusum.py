@@ -35,6 +35,15 @@ def test_a_share_that_doubles_is_found_soon():
     assert 0 < next(at for at, sum_ in enumerate(sums) if sum_ >= watched.limit) < 400
 
 
+@pytest.mark.parametrize(
+    ("rise", "share", "requests"), [(2.0, 0.3, 1760), (1.5, 0.3, 410), (2.0, 0.5, 57), (1.5, 0.5, 85)]
+)
+def test_how_soon_a_rise_is_found_is_what_the_docstring_says(rise, share, requests):
+    watched = cusum.of_share(0.2, apart=110_000, rise=rise)
+    gain = share * np.log(watched.risen / 0.2) + (1 - share) * np.log((1 - watched.risen) / 0.8)
+    assert watched.limit / gain == pytest.approx(requests, rel=0.02)
+
+
 def test_the_sum_falls_again_and_stays_within_its_limits():
     watched = cusum.of_share(0.1, apart=1000)
     risen = watched.run(0.0, [True] * 100)

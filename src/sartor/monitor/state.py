@@ -18,6 +18,8 @@ from sartor.monitor.seen import BoolArray, Stretch
 from sartor.monitor.signals import STREAMS, WINDOW_TESTS, Budget, Reference, Signal, speaking, stride
 
 DRAWS_IN_ALERT = 100
+_MORE_WRONG = 1.5
+"""Few answers are judged, and their usual share of wrong ones is an upper limit already: small rises count."""
 _WRONG = 0.1
 """Share of wrong answers that is taken for usual where nothing is known of it."""
 
@@ -54,7 +56,7 @@ class Plan:
             if signal.kind == "stream"
             for hits in [STREAMS[signal.name](reference.rows, reference.columns)]
         }
-        sums["accuracy"] = cusum.of_share(_WRONG if wrong is None else wrong, apart=apart)
+        sums["accuracy"] = cusum.of_share(_WRONG if wrong is None else wrong, apart=apart, rise=_MORE_WRONG)
         return cls(reference, budget, signals, sums, seed)
 
     @property
