@@ -21,6 +21,10 @@ class Settings:
     """Downloaded and converted bases (``SARTOR_CACHE``); never inside ``home``, safe to delete."""
     offline: bool
     """Never open a connection (``SARTOR_OFFLINE`` or ``HF_HUB_OFFLINE``)."""
+    alerts: tuple[str, ...] = ()
+    """Hosts that alerts may be sent to (``SARTOR_ALERTS``, by commas); none unless told."""
+    smtp: str = ""
+    """What sends mails (``SARTOR_SMTP``): host:port, or user:password@host:port."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -36,6 +40,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         home=folder("SARTOR_HOME", platformdirs.user_data_dir("sartor")),
         cache=folder("SARTOR_CACHE", platformdirs.user_cache_dir("sartor")),
         offline=flag("SARTOR_OFFLINE") or flag("HF_HUB_OFFLINE"),
+        alerts=tuple(host.strip().lower() for host in environment.get("SARTOR_ALERTS", "").split(",") if host.strip()),
+        smtp=environment.get("SARTOR_SMTP", "").strip(),
     )
 
 

@@ -14,7 +14,7 @@ from sartor.registry.store import Store
 
 COMMANDS = [
     *("init", "generate", "predict", "evaluate", "explain", "export"),
-    *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status"),
+    *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status", "monitor", "review"),
     *("families", "controls", "doctor"),
 ]
 WITHIN = {"regress": ["add", "list"], "keys": ["add", "list", "revoke"]}

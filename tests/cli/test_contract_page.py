@@ -1,6 +1,7 @@
 """docs/contract.md says what the commands do."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from cli_helpers import ROUTE
 from sartor import settings
 from sartor.cli import cli
 from sartor.data import taskfile
+from sartor.monitor.review import Reviewed
+from sartor.monitor.signals import BY_NAME
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 
@@ -30,6 +33,14 @@ def test_predict_prints_the_documented_keys(sartor, made):
 @pytest.mark.parametrize("command", ["models", "families", "doctor"])
 def test_lists_print_the_documented_keys(sartor, command):
     assert list(sartor(command, "--json").json) == documented(command)
+
+
+def test_monitor_and_review_print_the_documented_keys(sartor, made):
+    assert list(sartor("monitor", "--once", "--json").json) == documented("monitor")
+    assert list(sartor("review", "mails", "--json").json) == documented("review")
+    section = PAGE.split("\n## monitor\n", 1)[1].split("\n## ", 1)[0]
+    assert all(f"`{signal}`" in section for signal in BY_NAME)
+    assert [field.name for field in fields(Reviewed)] == documented("review, judged")
 
 
 def test_init_prints_the_documented_keys(sartor, tmp_path):

@@ -19,9 +19,11 @@ from sartor.cli.families import families
 from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
+from sartor.cli.monitor import monitor
 from sartor.cli.predict import predict
 from sartor.cli.promote import promote, rollback
 from sartor.cli.regress import regress
+from sartor.cli.review import review
 from sartor.cli.serve import keys, serve
 from sartor.cli.show import show
 from sartor.cli.status import status
@@ -62,7 +64,7 @@ def cli(context: click.Context) -> None:
 
 for _command in (
     *(init, generate, predict, evaluate, explain, export, models, show),
-    *(promote, rollback, regress, serve, keys, status),
+    *(promote, rollback, regress, serve, keys, status, monitor, review),
     *(families, controls, doctor),
 ):
     cli.add_command(_command)
