@@ -20,7 +20,7 @@ class Settings:
     cache: Path
     """Downloaded and converted bases (``SARTOR_CACHE``); never inside ``home``, safe to delete."""
     offline: bool
-    """Never open a connection (``SARTOR_OFFLINE`` or ``HF_HUB_OFFLINE``), a large model's excepted: a policy rules."""
+    """Never open a connection (``SARTOR_OFFLINE`` or ``HF_HUB_OFFLINE``), but to this machine."""
     policy: Path = Path("policy.yaml")
     """What may leave the machine (``SARTOR_POLICY``); none there means nothing may."""
     llm_model: str = ""

@@ -22,7 +22,9 @@ def server():
 
 @pytest.fixture
 def book(tmp_path):
-    return Ledger(tmp_path / "ledger.db")
+    ledger = Ledger(tmp_path / "ledger.db")
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture
@@ -38,10 +40,10 @@ def connected(server, book, allowed):
 
     def connect(patience=QUICK, *, timeout_s=5.0, key="k-1", monotonic=None, **policy):
         endpoint = Endpoint(server.url, "m", key, timeout_s=timeout_s)
-        made.append(endpoint)
         more = {} if monotonic is None else {"monotonic": monotonic}
-        return Patient(Audited(endpoint, dataclasses.replace(allowed, **policy), book, **more), patience)
+        made.append(Patient(Audited(endpoint, dataclasses.replace(allowed, **policy), book, **more), patience))
+        return made[-1]
 
     yield connect
-    for endpoint in made:
-        endpoint.close()
+    for model in made:
+        model.close()

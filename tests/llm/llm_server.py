@@ -80,7 +80,7 @@ def serving() -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             endpoint.requests.append(json.loads(body))
-            endpoint.headers.append(dict(self.headers))
+            endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
             behave = endpoint.plan.popleft() if endpoint.plan else endpoint.usual
             try:
                 behave(self)

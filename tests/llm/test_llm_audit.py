@@ -79,6 +79,9 @@ class Counting:
             raise self.error
         return Reply(self.answer, "m-1", 1_000_000, 1_000_000, 0.1)
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def policy():
@@ -113,7 +116,7 @@ def test_a_call_has_its_row_before_it_is_made_and_its_outcome_after(policy, book
 
 def test_no_text_and_no_answer_is_in_the_file(policy, book):
     Audited(Counting("private answer"), policy, book).ask(Request(f"{SECRET} about aubergines"))
-    content = book.path.read_bytes()
+    content = b"".join(path.read_bytes() for path in book.path.parent.iterdir())
     for text in (b"aubergines", b"jane.doe", b"4111", b"private answer"):
         assert text not in content
 
@@ -170,14 +173,12 @@ def test_the_day_s_budget_is_never_exceeded_and_survives_a_restart(policy, book)
 def test_setting_the_clock_forward_gives_no_new_budget(policy, tmp_path):
     wall, steady = [1000.0], [50.0]
     book = Ledger(tmp_path / "l.db", clock=lambda: wall[0])
-    policy = dataclasses.replace(policy, max_cost_per_day=4.0)
+    policy = dataclasses.replace(policy, max_cost_per_day=3.0)
     model = Audited(Counting(), policy, book, monotonic=lambda: steady[0])
     model.ask(Request("hello"))
-    model_after_the_jump = model
     wall[0] += 10 * 86_400
     with pytest.raises(EgressRefused):
-        for _ in range(2):
-            model_after_the_jump.ask(Request("hello"))
+        model.ask(Request("hello"))
     steady[0] += 2 * 86_400
     wall[0] += 2 * 86_400
     model.ask(Request("hello"))  # a day has really passed

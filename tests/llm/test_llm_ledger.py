@@ -110,17 +110,16 @@ def test_what_the_check_refuses_has_no_row(book):
 
 def test_a_full_disk_takes_no_row_and_leaves_the_chain_whole(filled):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = filled.path.stat().st_size
+    size = max(path.stat().st_size for path in filled.path.parent.iterdir())
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         with pytest.raises(StorageError, match="nothing is sent"):
-            for _ in range(200):
-                filled.append({"filler": "x" * 2000})
+            filled.append({"filler": "x" * 100_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     checked = filled.verify()
     assert checked.ok
-    assert checked.rows >= 5
+    assert checked.rows == 5
 
 
 def test_the_same_text_has_another_hash_in_another_ledger(book, tmp_path):

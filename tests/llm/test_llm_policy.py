@@ -1,5 +1,7 @@
 """policy.yaml: what it says, and what is said of a bad one."""
 
+import dataclasses
+
 import pytest
 
 from sartor.errors import EgressRefused, PolicyError
@@ -109,6 +111,15 @@ def test_a_policy_that_cannot_be_read_is_no_policy(tmp_path):
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PolicyError, match="UTF-8"):
         read(tmp_path / "p.yaml")
+
+
+def test_offline_only_this_machine_may_be_reached():
+    text = "egress: true\ndestinations: [http://127.0.0.1:80, https://a.example, http://localhost]"
+    policy = dataclasses.replace(parse(text, "p.yaml"), offline=True)
+    policy.check("http://127.0.0.1:80/v1", "answer", "m")
+    policy.check("http://localhost/v1", "answer", "m")
+    with pytest.raises(EgressRefused, match="offline"):
+        policy.check("https://a.example/v1", "answer", "m")
 
 
 def test_addresses_have_one_spelling():

@@ -117,6 +117,11 @@ class Audited:
             raise
         return self._accounted(cleared, redacted, reply, reserved, self._monotonic() - started)
 
+    def close(self) -> None:
+        """End connections and close the ledger."""
+        self._backend.close()
+        self._ledger.close()
+
     def _head(self, request: Request) -> dict[str, Any]:
         return {
             "purpose": request.purpose,
@@ -144,7 +149,9 @@ class Audited:
             "text_sha256": self._ledger.digest(clean.wire_text),
         }
         with self._lock:
-            row = self._ledger.append(body, cost=most, check=lambda spent: self._within(spent, most))
+            row = self._ledger.append(
+                body, cost=most, durable=self.egress, check=lambda spent: self._within(spent, most)
+            )
             self._recent.append((self._monotonic(), most))
         return Cleared(clean, row.seq), redacted, most
 
@@ -196,4 +203,6 @@ class Audited:
         with self._lock:
             self._recent.append((self._monotonic(), cost - reserved))
         with contextlib.suppress(StorageError):
-            self._ledger.append({**body, "kind": "outcome", "of": row, "cost": cost}, cost=cost - reserved)
+            self._ledger.append(
+                {**body, "kind": "outcome", "of": row, "cost": cost}, cost=cost - reserved, durable=False
+            )

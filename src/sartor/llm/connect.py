@@ -6,6 +6,7 @@ scripted:accuracy=0.95   answers from gold labels, for tests and for figures abo
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sartor.assets import resolve
@@ -48,6 +49,7 @@ def connect(
     Raises:
         UserError: when ``spec`` is not understood.
     """
+    policy = replace(policy, offline=policy.offline or settings.offline)
     backend = _backend(spec, settings, gold or {}, labels, timeout_s)
     return Patient(Audited(backend, policy, ledger(settings)), patience)
 

@@ -49,7 +49,8 @@ class Endpoint:
         """End connections and the thread that holds them."""
         with self._lock:
             if self._loop is not None:
-                asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(5)
+                if self._client is not None:
+                    asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(5)
                 self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = self._client = None
 

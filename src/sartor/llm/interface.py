@@ -107,6 +107,10 @@ class Backend(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End what it holds open; the next request opens it again."""
+        ...
+
 
 class LargeModel(Protocol):
     """What everybody but the audit sees of a large model."""
@@ -134,4 +138,8 @@ class LargeModel(Protocol):
             LargeModelError: when there is no answer.
             StorageError: when the ledger takes no row; then nothing was sent.
         """
+        ...
+
+    def close(self) -> None:
+        """End what it holds open; the next request opens it again."""
         ...

@@ -7,6 +7,7 @@ A call has a row of kind ``sent`` before it is made and one of kind ``outcome`` 
 ``refused``. No row holds a text: what was sent is named by a hash, salted so that short texts cannot be looked up in
 a table made beforehand.
 
+A row of what leaves is on the disk before the call is made; one of what does not may be lost in a power cut.
 SQLite serialises writers of all processes, and a budget is read and reserved in the transaction that appends the row,
 so that many at once cannot exceed it. Rows are never younger than the one before: a clock that goes back stands still.
 
@@ -20,6 +21,7 @@ import json
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -83,21 +85,31 @@ class Ledger:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.clock = clock
+        self._lock = threading.Lock()
+        self._open: tuple[int, sqlite3.Connection] | None = None
+        """Process and its connection: kept, because closing the last one writes the log back."""
+        self._salt = ""
 
     def append(
-        self, body: Mapping[str, Any], *, cost: float = 0.0, check: Callable[[Spent], None] | None = None
+        self,
+        body: Mapping[str, Any],
+        *,
+        cost: float = 0.0,
+        durable: bool = True,
+        check: Callable[[Spent], None] | None = None,
     ) -> Row:
         """Append a row; return it.
 
         Args:
             body: what it says, plain JSON.
             cost: reserved or corrected by it.
+            durable: whether it must outlive a power cut.
             check: asked in the same transaction what was spent before; whatever it raises, no row is written.
 
         Raises:
             StorageError: when no row can be written; then nothing may be sent.
         """
-        with self._writing() as database:
+        with self._writing(durable=durable) as database:
             last = database.execute("SELECT seq, at, hash FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
             before, at, previous = last or (0, 0.0, _FIRST)
             at, cost = max(float(self.clock()), at), float(cost)
@@ -131,9 +143,10 @@ class Ledger:
         Raises:
             StorageError: when there is no salt yet and none can be written.
         """
-        with self._writing() as database:
-            (salt,) = database.execute("SELECT value FROM meta WHERE key = 'salt'").fetchone()
-        return hashlib.sha256(f"{salt}{text}".encode(errors="surrogatepass")).hexdigest()
+        if not self._salt:
+            with self._writing() as database:
+                (self._salt,) = database.execute("SELECT value FROM meta WHERE key = 'salt'").fetchone()
+        return hashlib.sha256(f"{self._salt}{text}".encode(errors="surrogatepass")).hexdigest()
 
     def spent(self) -> float:
         """Return what the last 24 hours cost, reservations of calls under way included."""
@@ -190,8 +203,15 @@ class Ledger:
         (cost,) = database.execute("SELECT total(cost) FROM rows WHERE at > ?", (at - DAY_S,)).fetchone()
         return float(cost)
 
+    def close(self) -> None:
+        """Close the file; the next row opens it again."""
+        with self._lock:
+            if self._open is not None:
+                self._open[1].close()
+            self._open = None
+
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        return sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:
@@ -202,16 +222,12 @@ class Ledger:
             raise StorageError(f"The ledger {str(self.path)!r} cannot be read: {error}.") from error
 
     @contextmanager
-    def _writing(self) -> Generator[sqlite3.Connection]:
+    def _writing(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
         """Open a transaction that nobody else writes beside; it is done when the block is, or not at all."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            new = not self.path.exists()
-            with closing(self._connect()) as database:
-                if new:
-                    with contextlib.suppress(OSError):
-                        os.chmod(self.path, 0o600)
-                database.execute("PRAGMA synchronous = FULL")
+            with self._lock:
+                database = self._kept()
+                database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 database.execute("BEGIN IMMEDIATE")
                 try:
                     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
@@ -227,6 +243,23 @@ class Ledger:
                 f"The ledger {str(self.path)!r} takes no row ({error}), so nothing is sent. Make room, or see to it "
                 "that it can be written."
             ) from error
+
+    def _kept(self) -> sqlite3.Connection:
+        """Return this process's connection: one from before a fork is another process's."""
+        if self._open is None or self._open[0] != os.getpid() or not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
+            database = self._connect()
+            if new:
+                with contextlib.suppress(OSError):
+                    os.chmod(self.path, 0o600)
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.Error:
+                database.close()
+                raise
+            self._open = os.getpid(), database
+        return self._open[1]
 
 
 def _create(database: sqlite3.Connection) -> None:

@@ -59,6 +59,11 @@ class Local:
             raise LargeModelError("The model in this process answered with no text.", "malformed")
         return Reply(text, self.model, *counts, time.monotonic() - started)
 
+    def close(self) -> None:
+        """Unload the model; the next request loads it again."""
+        with self._lock:
+            self._server = None
+
     def _loaded(self) -> Any:
         if self._server is None:
             try:

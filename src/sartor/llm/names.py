@@ -51,7 +51,8 @@ AMBIGUOUS_EN: Final = frozenset(
         """
         amber april austin bill bob cameron carol chen christian crystal daisy dan dave dawn florence frank gordon
         grace holly hugo isla ivan jack jan jasmine jay jean jesus jordan joy ken kim lee leo madison mark max may
-        min ray rick rita rob roger roland rose rosemary ross stella sue taylor tracy vera victoria violet virginia wei will
+        min ray rick rita rob roger roland rose rosemary ross stella sue taylor tracy vera victoria
+        violet virginia wei will
         """
     )
 )

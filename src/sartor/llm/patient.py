@@ -135,6 +135,10 @@ class Patient:
         with self._lock:
             self._cache.clear()
 
+    def close(self) -> None:
+        """End connections; see :class:`sartor.llm.interface.LargeModel`."""
+        self._inner.close()
+
     def _until_answered(self, request: Request) -> Reply:
         started = self._clock()
         attempt = 0

@@ -12,6 +12,8 @@ Whatever is not allowed is refused: no file, no egress; a kind of personal data 
     retain: false
 """
 
+import contextlib
+import ipaddress
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +72,8 @@ class Policy:
     """Whether what was sent and answered is kept beside the ledger, to learn from."""
     source: str = ""
     """The file's name, for messages."""
+    offline: bool = False
+    """Whether only this machine may be reached, whatever else is allowed."""
 
     def action(self, kind: str) -> Action:
         """Return what is done with a text that holds this kind of personal data."""
@@ -87,6 +91,8 @@ class Policy:
         Raises:
             EgressRefused: when nothing may leave, or not to there, or not for that.
         """
+        if self.offline and not _is_here(destination):
+            raise EgressRefused(f"Nothing was sent to {destination}: Sartor is set to be offline.", "no-egress")
         where = f"the policy {self.source!r}" if self.source else "no policy"
         if not self.egress:
             said = f"{where} says egress: false" if self.source else "there is no policy that allows it"
@@ -285,6 +291,13 @@ def normal(url: str) -> str:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     scheme = parts.scheme.lower()
     return f"{scheme}://{host}:{parts.port or _PORTS[scheme]}{parts.path.rstrip('/')}"
+
+
+def _is_here(destination: str) -> bool:
+    host = urlsplit(destination).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _covers(allowed: str, destination: str) -> bool:

@@ -91,6 +91,9 @@ class Scripted:
         sent = tokens.estimate(request.system + request.text)
         return Reply(text, self.model, sent, tokens.estimate(text), script.latency, counted=False)
 
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
     def _answer(self, text: str) -> str:
         right = self._gold.get(text)
         others = [answer for answer in self._answers if answer != right]
