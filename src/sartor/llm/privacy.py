@@ -181,16 +181,19 @@ def _apart(found: list[_Found]) -> list[_Found]:
 
 # --- recognisers -------------------------------------------------------------------------------------------
 
-_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+\s?@\s?[\w-]+(?:\.[\w-]+)+", re.UNICODE)
+_EMAIL = re.compile(r"[A-Za-zÀ-ɏ0-9_.!#$%&'*+/=?^`{|}~-]{1,64}\s?@\s?[A-Za-zÀ-ɏ0-9-]{1,63}(?:\.[A-Za-zÀ-ɏ0-9-]{1,63})+")
 _DIGITS = re.compile(r"\d(?:[ \t.\-/_]{0,3}\d){9,60}")
 _GROUP = re.compile(r"\d+")
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ \-]{0,2}[A-Za-z0-9]){11,40}")
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
+_IPV6 = re.compile(
+    r"(?<![A-Za-z0-9:])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?"
+    r"(?![A-Za-z0-9]|:[0-9A-Fa-f:])"
+)
 _PHONES = tuple(
-    re.compile(pattern)
+    re.compile(pattern, re.ASCII)
     for pattern in (
-        r"(?<![\w+])\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]{0,2}\d){5,13}(?!\d)",
+        r"(?<![A-Za-z0-9+])\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]{0,2}\d){5,13}(?!\d)",
         r"(?<!\d)\(?0\d{1,4}\)?[ \-]{0,2}\d{1,4}[ \-]{1,2}\d{3,4}(?!\d)",  # Japan, Britain: 03-1234-5678
         r"(?<!\d)0[5789]0[ \-]?\d{4}[ \-]?\d{4}(?!\d)",
         r"(?<!\d)0(?:120|800)[ \-]?\d{3}[ \-]?\d{3,4}(?!\d)",
@@ -201,7 +204,7 @@ _PHONES = tuple(
     )
 )
 _KEYS = tuple(
-    re.compile(pattern)
+    re.compile(pattern, re.ASCII)  # in Japanese no space stands before a key
     for pattern in (
         r"\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or|svcacct)?[-_]?[A-Za-z0-9_\-]{16,}",
         r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{12,20}\b",
@@ -220,7 +223,9 @@ _KEYS = tuple(
         r"(?<![A-Za-z0-9])(?=[A-Za-z0-9+/_\-]*\d)(?=[A-Za-z0-9+/_\-]*[A-Za-z])[A-Za-z0-9+/_\-]{40,}={0,2}",
     )
 )
-_URL = re.compile(r"(?i)\b(?:https?|ftp)://[^\s<>\"'、。）」]+|\bwww\.[\w-]+(?:\.[\w-]+)+[^\s<>\"'、。）」]*")
+_URL = re.compile(
+    r"(?i)(?<![A-Za-z0-9])(?:https?|ftp)://[^\s<>\"'、。）」]+|(?<![A-Za-z0-9])www\.[\w-]+(?:\.[\w-]+)+[^\s<>\"'、。）」]*"
+)
 
 _NUMBER = "[0-9一二三四五六七八九十百]"
 _KANJI = r"[\u3400-\u9fff々ヶケノ]"
@@ -236,7 +241,7 @@ _ADDRESSES = tuple(
         rf"{_KANJI}{{1,6}}[市区町村]{_TOWN}{{0,12}}?{_NUMBER}+(?:丁目|番地|番|号|-)(?:{_NUMBER}+(?:丁目|番地|番|号|の|-)?)*"
         r"(?:号室?)?",
         rf"{_KANJI}{{1,8}}{_NUMBER}+丁目(?:{_NUMBER}+(?:番地|番|号|の|-)?)*",
-        rf"(?i:\b\d{{1,5}}[A-Za-z]?,?\s+(?:[A-Z][\w'’.-]*\s+){{1,4}}(?:{'|'.join(names.STREETS_EN)})\b\.?)"
+        rf"(?i:(?<![\d:.,])\b\d{{1,5}}[A-Za-z]?,?\s+(?:[A-Z][\w'’.-]*\s+){{1,4}}(?:{'|'.join(names.STREETS_EN)})\b\.?)"
         r"(?:,?\s+(?i:apt|apartment|suite|unit|flat|#)\.?\s*\w+)?(?:,\s*[A-Z][\w'’ -]+){0,2}"
         r"(?:,?\s+[A-Z]{2}\s+\d{5}(?:-\d{4})?)?",
         r"(?i)\bP\.?\s?O\.?\s+Box\s+\d+",
@@ -245,15 +250,16 @@ _ADDRESSES = tuple(
     )
 )
 
-_CAPITAL = r"[A-ZÀ-ÖØ-ÞĀ-Ž][\w’'\-]*"
+_CAPITAL = r"(?<![A-Za-zÀ-ž])[A-ZÀ-ÖØ-ÞĀ-Ž][\w’'\-]{0,40}"
 _TITLED = re.compile(
     rf"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Madam|Judge|Captain|Capt|Rev)\.?\s?({_CAPITAL}(?:\s{_CAPITAL}){{0,2}})"
 )
 _INTRODUCED = re.compile(
     r"(?:(?i:my name(?: is|[’']s)|i am called|name\s*[:=]|signed,?|regards,|sincerely,|called)"
-    r"|\b(?:Dear|Hi|Hello|Hey|I am|I[’']m|This is|Thanks,|Thank you,|cc|attn:?)),?\s+"
+    r"|\b(?:Dear|Hi|Hello|Hey|I am|I[’']m|This is|[Tt]hanks,|[Tt]hank you,|[Cc]heers,|[Bb]est,|cc|attn:?)),?\s+"
     rf"({_CAPITAL}(?:\s(?:{_CAPITAL}|[A-Z]\.)){{0,3}})"
 )
+_BESIDE_MAIL = re.compile(rf"({_CAPITAL}(?:\s(?:{_CAPITAL}|[A-Z]\.)){{0,3}})\s?[(<\[]\s?[\w.+-]{{1,64}}@")
 _CAPITALS = re.compile(rf"{_CAPITAL}(?:\s(?:{_CAPITAL}|[A-Z]\.|de|van|von|der|bin|al|la|da|del|di)){{0,4}}")
 _NO_NAMES = frozenset(
     names.words(
@@ -283,9 +289,16 @@ _JAPANESE_NAMES = tuple(
         r"(?<![ァ-ヴー])[ァ-ヴー]{2,8}(?:[ 　・][ァ-ヴー]{2,8})?(?=(?:さん|様|さま|氏|君|くん|ちゃん|先生))",
         r"(?:氏名|名前|お名前|担当者?|宛名|フリガナ|ふりがな|契約者|申込者|患者)(?:名)?[ 　]?(?:は|:|：|が)[ 　]?"
         r"([\u3400-\u9fffぁ-んァ-ヴー々]{1,6}(?:[ 　・][\u3400-\u9fffぁ-んァ-ヴー々]{1,6})??)"
-        r"(?=です|と|で|、|。|,|\s|$|様|さん|に|の)",
+        r"(?=です|と|で|、|。|,|\s(?![\u3400-\u9fffぁ-んァ-ヴー])|$|様|さん|に|の)",
         rf"(?:私は|わたくし|わたしは|僕は)[ 　]?((?:{_SURNAMES})(?:[ 　]?[\u3400-\u9fffぁ-んァ-ヴー]{{1,3}})?)"
         r"(?=です|と申|と言)",
+        # after a stop: whatever is said to be called so, or is spoken of politely
+        r"(?:^|[。、！？!?,，\s：:])([\u3400-\u9fff々]{1,5}[ 　]?[\u3400-\u9fffぁ-んァ-ヴー々]{1,5})"
+        r"(?=と申し|と言いま|といいま)",
+        r"お世話になって(?:おり|い)ます。([\u3400-\u9fff々]{1,5}[ 　]?[\u3400-\u9fffぁ-んァ-ヴー々]{0,5}?)"
+        r"(?=です|と申)",
+        r"(?:^|[。、！？!?,，\s：:はがのに])(?!皆|各|御|貴|奥|神|王|何|上|殿)([\u3400-\u9fff々]{2,5}"
+        r"(?:[ 　][\u3400-\u9fffぁ-んァ-ヴー々]{1,5})?)(?=様|さん|氏|殿)",
         rf"(?<![\u3400-\u9fff])(?:{_SURNAMES})[ 　][\u3400-\u9fffぁ-んァ-ヴー]{{1,4}}(?![\u3400-\u9fff])",
     )
 )
@@ -347,7 +360,7 @@ def _addresses_of_machines(text: str) -> Iterator[_Found]:
 
 
 def _english_names(text: str) -> Iterator[_Found]:
-    for pattern in (_TITLED, _INTRODUCED):
+    for pattern in (_TITLED, _INTRODUCED, _BESIDE_MAIL):
         for match in pattern.finditer(text):
             words = match.group(1).split()
             while words and words[-1].strip(".").lower() in _NO_NAMES:
