@@ -14,7 +14,7 @@ from typing import Any
 
 from sartor.errors import EgressRefused, LargeModelError, StorageError
 from sartor.llm import privacy, tokens
-from sartor.llm.interface import Backend, Cleared, Reply, Request
+from sartor.llm.interface import Backend, Cleared, Purpose, Reply, Request
 from sartor.llm.ledger import DAY_S, Ledger, Spent
 from sartor.llm.policy import Policy, Price
 
@@ -92,6 +92,20 @@ class Audited:
         """Return what may leave."""
         return self._policy
 
+    def permit(self, purpose: Purpose) -> None:
+        """Do nothing if texts may be sent for this purpose at all; a refusal has its row.
+
+        Raises:
+            EgressRefused: when the policy does not allow it.
+        """
+        if not self.egress:
+            return
+        try:
+            self._policy.check(self.destination, purpose, self.model)
+        except EgressRefused as refusal:
+            self._ledger.append({**self._head(purpose), "kind": "refused", "outcome": refusal.outcome})
+            raise
+
     def ask(self, request: Request) -> Reply:
         """Return the answer to one request; what was masked in the text is put back in the answer.
 
@@ -100,7 +114,7 @@ class Audited:
             LargeModelError: when there is no answer.
             StorageError: when the ledger takes no row; nothing was sent.
         """
-        head = self._head(request)
+        head = self._head(request.purpose)
         try:
             cleared, redacted, reserved = self._cleared(request, head)
         except EgressRefused as refusal:
@@ -122,9 +136,9 @@ class Audited:
         self._backend.close()
         self._ledger.close()
 
-    def _head(self, request: Request) -> dict[str, Any]:
+    def _head(self, purpose: Purpose) -> dict[str, Any]:
         return {
-            "purpose": request.purpose,
+            "purpose": purpose,
             "destination": self.destination,
             "model": self.model,
             "egress": self.egress,

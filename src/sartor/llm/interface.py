@@ -130,6 +130,14 @@ class LargeModel(Protocol):
         """Return whether texts leave this process."""
         ...
 
+    def permit(self, purpose: Purpose) -> None:
+        """Do nothing if texts may be sent for this purpose at all; what a text holds may still forbid it.
+
+        Raises:
+            EgressRefused: when the policy does not allow it.
+        """
+        ...
+
     def ask(self, request: Request) -> Reply:
         """Return the answer to one request.
 

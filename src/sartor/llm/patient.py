@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sartor.errors import LargeModelError
-from sartor.llm.interface import LargeModel, Reply, Request
+from sartor.llm.interface import LargeModel, Purpose, Reply, Request
 
 RETRIED = frozenset({"unreachable", "timeout", "rate-limited", "server-error", "malformed"})
 """Outcomes after which the same request may fare better. A key that is rejected stays so."""
@@ -113,6 +113,10 @@ class Patient:
     def egress(self) -> bool:
         """Return whether texts leave this process."""
         return self._inner.egress
+
+    def permit(self, purpose: Purpose) -> None:
+        """Do nothing if texts may be sent for this purpose; see :class:`sartor.llm.interface.LargeModel`."""
+        self._inner.permit(purpose)
 
     def ask(self, request: Request) -> Reply:
         """Return the answer to one request; see :class:`sartor.llm.interface.LargeModel`."""
