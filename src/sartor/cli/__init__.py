@@ -11,6 +11,7 @@ import click
 
 from sartor.cli import console
 from sartor.cli.audit import audit
+from sartor.cli.collaborate import collaborate
 from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
@@ -57,7 +58,21 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, explain, export, models, show, families, controls, audit, doctor):
+for _command in (
+    init,
+    generate,
+    predict,
+    evaluate,
+    explain,
+    export,
+    models,
+    show,
+    families,
+    controls,
+    collaborate,
+    audit,
+    doctor,
+):
     cli.add_command(_command)
 
 

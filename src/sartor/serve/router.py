@@ -65,6 +65,12 @@ class Views:
     words: Any = None
     """(N, K) counts of words, sparse, where there are any."""
 
+    def take(self, rows: IntArray) -> "Views":
+        """Return what is seen in these rows, in this order."""
+        vectors = None if self.vectors is None else self.vectors[rows]
+        words = None if self.words is None else self.words[rows]
+        return Views(self.probabilities[rows], self.scope[rows], self.abstain[rows], vectors, words)
+
 
 class Small(Protocol):
     """A small model, as a router needs it."""
@@ -271,7 +277,7 @@ class Router:
             below, known = right, answered & learned
         gain = _best(np.stack(gains, axis=1))[1]
         if promise is None:
-            threshold, kept_promise = _quantile(gain, self._share(share)), None
+            threshold, kept_promise = threshold_of(gain, self._share(share)), None
         else:
             threshold, kept_promise = _promised(gain[judged], small_right[judged], promise)
         found = Calibration(
@@ -342,6 +348,10 @@ class Router:
                     pending.append(lambda checked=checked: checked)
             decided = [get() for get in pending]
         return decided[0] if isinstance(x, str) else decided
+
+    def gains(self, texts: Sequence[str]) -> FloatArray:
+        """Return (N,) what asking is expected to gain, -1..1; zero before a calibration."""
+        return np.array([plan.gain for plan in self._plans(texts)], dtype=np.float64)
 
     def drift(self) -> str:
         """Return what has changed since the calibration so that it must be made again, "" if nothing did.
@@ -577,7 +587,7 @@ def _best(steps: FloatArray) -> tuple[IntArray, FloatArray]:
     return stage, gain
 
 
-def _quantile(gain: FloatArray, share: float) -> float:
+def threshold_of(gain: FloatArray, share: float) -> float:
     """Return the threshold that ``share`` of the rows reach, and never one that asks where asking harms."""
     if share <= 0:
         return float("inf")
