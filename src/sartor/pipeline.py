@@ -163,10 +163,10 @@ def assess(
         DataError: when the file cannot be used.
         BundleError: when the base is not the one that the model was made on.
     """
-    rows = _known_rows(model, data, columns or Columns(), progress)
+    rows = known_rows(model, data, columns or Columns(), progress)
     made_from = None
     if examples is not None:
-        made_from = _known_rows(model, examples, columns or Columns(), progress)
+        made_from = known_rows(model, examples, columns or Columns(), progress)
         if made_from.sha256 != model.manifest.data.sha256:
             raise DataError(
                 f"{examples.name} is not what this model was made from: its rows have the hash "
@@ -224,7 +224,7 @@ def _assess_numbers(model: Regressor, rows: Rows, made_from: Rows | None, seed: 
     )
 
 
-def _known_rows(model: Model, path: Path, columns: Columns, progress: Progress) -> Rows:
+def known_rows(model: Model, path: Path, columns: Columns, progress: Progress) -> Rows:
     """Return the rows of a file with what each should have been answered."""
     if model.family.reads == "tables":
         return records.read_records(path, columns.output or model.requirement.target, progress=progress)

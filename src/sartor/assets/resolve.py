@@ -14,14 +14,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from sartor.assets import catalogue, fetch
 from sartor.assets.catalogue import AnyBase, BaseSpec, HubSource, LanguageModelSpec, PictureBaseSpec, WheelSource
-from sartor.errors import AssetError, StorageError
+from sartor.errors import AssetError, NotFoundError, StorageError
 from sartor.settings import Settings
 from sartor.types import Progress, silent
 
@@ -108,6 +108,23 @@ def resolve_picture_base_spec(
 ) -> PictureBaseFiles:
     """Return the files of a base for pictures that need not be in the catalogue; see :func:`resolve`."""
     return _picture_base_files(spec, _resolved(spec, settings, progress))
+
+
+def resolve_gguf(name: str, settings: Settings, *, progress: Progress = silent) -> Path:
+    """Return the GGUF file that the language model ``name`` was unpacked from; all else as :func:`resolve`.
+
+    Raises:
+        NotFoundError: when there is no such model, or it comes as no GGUF file.
+    """
+    spec = catalogue.language_model(name)
+    for source in spec.sources:
+        if isinstance(source, WheelSource):
+            for member, sha256 in source.member_sha256.items():
+                if member.endswith(".gguf"):
+                    plain = replace(source, conversion=None, member_sha256={})
+                    file = replace(spec, name=f"{name}.gguf", files={member: sha256}, sources=(plain,))
+                    return _resolved(file, settings, progress) / member
+    raise NotFoundError(f"The language model {name!r} comes as no GGUF file, which llama.cpp would need.")
 
 
 def _resolved(spec: AnyBase, settings: Settings, progress: Progress) -> Path:

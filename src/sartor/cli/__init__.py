@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import click
 
 from sartor.cli import console
+from sartor.cli.audit import audit
+from sartor.cli.collaborate import collaborate
 from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
@@ -65,6 +67,7 @@ def cli(context: click.Context) -> None:
 for _command in (
     *(init, generate, predict, evaluate, explain, export, models, show),
     *(promote, rollback, regress, serve, keys, status, monitor, review),
+    *(collaborate, audit),
     *(families, controls, doctor),
 ):
     cli.add_command(_command)
