@@ -9,6 +9,7 @@ from cli_helpers import ROUTE
 from sartor import settings
 from sartor.cli import cli
 from sartor.data import taskfile
+from sartor.evaluate import timing
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 
@@ -30,6 +31,12 @@ def test_predict_prints_the_documented_keys(sartor, made):
 @pytest.mark.parametrize("command", ["models", "families", "doctor"])
 def test_lists_print_the_documented_keys(sartor, command):
     assert list(sartor(command, "--json").json) == documented(command)
+
+
+def test_compare_prints_the_documented_keys(sartor, made, mails_csv, monkeypatch):
+    monkeypatch.setattr(timing, "fresh_process", lambda folder, texts: timing.Fresh())
+    ran = sartor("compare", "mails", "--data", mails_csv, "--rounds", 1, "--batch", 1, "--json")
+    assert list(ran.json) == documented("compare")
 
 
 def test_init_prints_the_documented_keys(sartor, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from sartor.cli import console
+from sartor.cli.compare import compare
 from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
@@ -56,7 +57,10 @@ def cli(context: click.Context) -> None:
         console.say(context.get_help())
 
 
-for _command in (init, generate, predict, evaluate, explain, export, models, show, families, controls, doctor):
+for _command in (
+    *(init, generate, predict, evaluate, compare, explain, export),
+    *(models, show, families, controls, doctor),
+):
     cli.add_command(_command)
 
 
