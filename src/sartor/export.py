@@ -7,9 +7,10 @@ from typing import Any
 
 from sartor.compress import merge, peft, table_c, table_js, table_numpy, table_plan
 from sartor.errors import TaskError, did_you_mean
-from sartor.families import text_generation
+from sartor.families import text_classification, text_generation
 from sartor.families.text_generation import WritingBase
 from sartor.model import Model, Writer
+from sartor.nn.text_base import TextBase
 from sartor.types import Progress, silent
 
 TABLE_FORMS = ("numpy", "onnx", "c", "js")
@@ -40,8 +41,8 @@ def export(
     Args:
         model: to be written; nothing of it changes.
         form: of a model that writes ``peft`` or ``gguf`` (the adapter alone), ``merged`` or ``merged-gguf`` (the base
-            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``.
-        out: a new folder for PEFT, ``merged`` and numpy, else a new file.
+            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``; of a text classifier ``onnx``.
+        out: a new folder for PEFT, ``merged``, numpy and a text classifier, else a new file.
         dtype: of a whole model that writes.
         dial: in place of the one that is stored.
         progress: is told how far it is.
@@ -52,13 +53,12 @@ def export(
     """
     if model.family.reads == "tables":
         return _export_table(model, form, out, plain=dtype is None and dial is None)
+    if model.manifest.family == text_classification.FAMILY.name:
+        return _export_classifier(model, form, out, plain=dtype is None and dial is None)
     if form in TABLE_FORMS:
         raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads texts.")
     if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
-        raise TaskError(
-            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts texts "
-            "under labels."
-        )
+        raise TaskError(f"Models of {model.manifest.family} cannot be exported; {model.manifest.name!r} is one.")
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)
     if adapter is None:
@@ -89,6 +89,22 @@ def export(
 def _size(out: Path) -> int:
     files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)
+
+
+def _export_classifier(model: Model, form: str, out: Path, *, plain: bool) -> Exported:
+    if form != "onnx":
+        raise TaskError(
+            f"{form} is a format of other models; {model.manifest.name!r} puts texts under labels. Known for it: onnx."
+        )
+    if not plain:
+        raise TaskError("--dtype and --dial are of models that write. In int8: sartor compress MODEL --to int8, first.")
+    from sartor.compress import text_folder  # packages that need not be there
+
+    base = model.base
+    assert isinstance(base, TextBase)
+    abstains = model.family.head(model.weights) != "zero-shot"
+    text_folder.write_onnx(out, model.requirement, model.weights, base, dict(model.own_files), abstains=abstains)
+    return Exported(out.absolute(), _size(out))
 
 
 def _export_table(model: Model, form: str, out: Path, *, plain: bool) -> Exported:

@@ -39,6 +39,11 @@ def test_compare_prints_the_documented_keys(sartor, made, mails_csv, monkeypatch
     assert list(ran.json) == documented("compare")
 
 
+def test_compress_prints_the_documented_keys(sartor, made):
+    ran = sartor("compress", "mails", "--to", "onnx", "--max-loss", 50, "--json")
+    assert list(ran.json) == [*documented("derived"), *documented("compress")]
+
+
 def test_init_prints_the_documented_keys(sartor, tmp_path):
     assert list(sartor("init", ROUTE, "--out", tmp_path / "task.yaml", "--json").json) == documented("init")
 

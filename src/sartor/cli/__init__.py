@@ -11,6 +11,7 @@ import click
 
 from sartor.cli import console
 from sartor.cli.compare import compare
+from sartor.cli.compress import compress
 from sartor.cli.controls import controls
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
@@ -58,7 +59,7 @@ def cli(context: click.Context) -> None:
 
 
 for _command in (
-    *(init, generate, predict, evaluate, compare, explain, export),
+    *(init, generate, predict, evaluate, compare, explain, compress, export),
     *(models, show, families, controls, doctor),
 ):
     cli.add_command(_command)

@@ -15,6 +15,7 @@ _LOADED_BY = {
     "merged-gguf": "llama-server -m {out}",
     "numpy": "python {out}/predict.py < rows.jsonl",
     "onnx": 'onnxruntime.InferenceSession("{out}")',
+    "onnx folder": "pip install -r {out}/requirements.txt && python {out}/run.py < texts.txt",
     "c": "cc -O2 -DSARTOR_MAIN -x c {out} -lm",
     "js": 'import {{ predict }} from "{out}"',
 }
@@ -32,6 +33,8 @@ def export(model: str, form: str, out: Path, dtype: str | None, dial: float | No
 
     Of a model that writes: peft is a folder of PEFT, gguf an adapter for llama.cpp; merged is a folder as the hub has
     them, merged-gguf one file for llama.cpp, each with the base in it.
+
+    Of a model that puts texts under labels: onnx is a folder with run.py, which needs no torch.
 
     Of a model of a table: numpy is a folder with predict.py, which needs numpy alone; onnx a graph from raw columns;
     c one file of C99; js one ES module.
@@ -51,4 +54,5 @@ def export(model: str, form: str, out: Path, dtype: str | None, dial: float | No
     for note in written.notes:
         console.say_error(f"! {note}")
     console.say(f"Written to {written.path}: {written.size / 1e6:.1f} MB.")
-    console.say(f"\nLoad it: {_LOADED_BY[form].format(out=out)}")
+    how = f"{form} folder" if form == "onnx" and out.is_dir() else form
+    console.say(f"\nLoad it: {_LOADED_BY[how].format(out=out)}")

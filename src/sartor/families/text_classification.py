@@ -34,11 +34,10 @@ from sartor.nn.encoder import (
     Layered,
     Pooling,
     encode_in_context,
-    encode_texts,
     in_context,
 )
 from sartor.nn.features import TextFeatures
-from sartor.nn.text_base import ANCHORED, LAST, POOLED, TextBase, load_base
+from sartor.nn.text_base import ANCHORED, ENGINE, LAST, POOLED, TextBase, engine_base, load_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 ZERO_SHOT_TEMPERATURE = 7.0
@@ -73,6 +72,14 @@ class TextClassification(LabelFamily[TextFeatures]):
         return load_base(requirement.base, device=requirement.limits.device or "cpu", progress=progress)
 
     @override
+    def own_base(
+        self, requirement: Requirement, weights: Weights, files: Mapping[str, bytes], *, progress: Progress = silent
+    ) -> TextBase:
+        if ENGINE in files:
+            return engine_base(files)
+        return self.base(requirement, progress=progress)
+
+    @override
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
@@ -84,16 +91,9 @@ class TextClassification(LabelFamily[TextFeatures]):
             done += rows
             progress("encode", done, len(inputs))
 
-        pooled, cut = encode_texts(
-            base.branched or base.encoder,
-            base.tokenizer,
-            [base.prefix + text for text in inputs],
-            base.poolings,
-            max_tokens=requirement.max_tokens,
-            on_rows=on_rows,
-        )
+        pooled, cut = base.pooled(inputs, requirement.max_tokens, on_rows)
         words, characters = features.hash_ngrams(inputs)
-        return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+        return TextFeatures(pooled, words, characters, cut, tuple(inputs))
 
     @override
     def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
