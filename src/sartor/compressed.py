@@ -23,6 +23,7 @@ from sartor.evaluate.noninferior import Judged
 from sartor.families.text_classification import readable
 from sartor.model import Classifier, Model, Regressor, Writer, load
 from sartor.nn.text_base import TextBase, engine_files
+from sartor.nn.tuned import without_tuned
 from sartor.requirement import tables
 from sartor.types import REPORT_SCHEMA, Columns, Example, Note, Progress, Protocol, Report, Rows, Weights, silent
 
@@ -145,7 +146,7 @@ def _made(parent: Model, to: str) -> tuple[Weights, Mapping[str, bytes]]:
     base = parent.base
     assert isinstance(base, TextBase)
     content = text_onnx.encoder_onnx(base, "int8" if to == "int8" else "float32")
-    return parent.weights, engine_files(base, content, len(base.poolings))
+    return without_tuned(parent.weights), engine_files(base, content, len(base.poolings))
 
 
 def smaller_numbers(weights: Weights) -> Weights:

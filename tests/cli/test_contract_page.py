@@ -44,6 +44,11 @@ def test_compress_prints_the_documented_keys(sartor, made):
     assert list(ran.json) == [*documented("derived"), *documented("compress")]
 
 
+def test_finetune_prints_the_documented_keys(sartor, made, mails_csv):
+    ran = sartor("finetune", "mails", "--data", mails_csv, "--json")
+    assert list(ran.json) == [*documented("derived"), *documented("finetune")]
+
+
 def test_init_prints_the_documented_keys(sartor, tmp_path):
     assert list(sartor("init", ROUTE, "--out", tmp_path / "task.yaml", "--json").json) == documented("init")
 

@@ -18,6 +18,7 @@ from sartor.cli.evaluate import evaluate
 from sartor.cli.explain import explain
 from sartor.cli.export import export
 from sartor.cli.families import families
+from sartor.cli.finetune import finetune
 from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
@@ -59,7 +60,7 @@ def cli(context: click.Context) -> None:
 
 
 for _command in (
-    *(init, generate, predict, evaluate, compare, explain, compress, export),
+    *(init, generate, predict, evaluate, compare, explain, finetune, compress, export),
     *(models, show, families, controls, doctor),
 ):
     cli.add_command(_command)

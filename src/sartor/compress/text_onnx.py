@@ -13,8 +13,10 @@ Dimension key:   B: texts   T: tokens   H: hidden width   A: heads   D: width of
                  K: buckets of n-grams
 """
 
+import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -67,7 +69,7 @@ def _quantised(model: Any) -> bytes:
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError:
         raise UserError("Models in int8 need the package onnxruntime: say pip install 'sartor[onnx]'.") from None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         out = Path(folder) / "int8.onnx"
         # 7 bits: with 8, processors without VNNI add pairs of products up in 16 bits and cut them off
         quantize_dynamic(
@@ -80,6 +82,17 @@ def _quantised(model: Any) -> bytes:
             extra_options={"MatMulConstBOnly": True},
         )
         return out.read_bytes()
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Leave unsaid that a graph might be made ready for quantising first: this one is."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class Graph:

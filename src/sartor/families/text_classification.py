@@ -38,6 +38,7 @@ from sartor.nn.encoder import (
 )
 from sartor.nn.features import TextFeatures
 from sartor.nn.text_base import ANCHORED, ENGINE, LAST, POOLED, TextBase, engine_base, load_base
+from sartor.nn.tuned import tuned_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 ZERO_SHOT_TEMPERATURE = 7.0
@@ -77,7 +78,7 @@ class TextClassification(LabelFamily[TextFeatures]):
     ) -> TextBase:
         if ENGINE in files:
             return engine_base(files)
-        return self.base(requirement, progress=progress)
+        return tuned_base(self.base(requirement, progress=progress), weights)
 
     @override
     def encode(
@@ -134,15 +135,15 @@ class TextClassification(LabelFamily[TextFeatures]):
 
     @override
     def predict(self, requirement: Requirement, weights: Weights, features: TextFeatures) -> Prediction:
-        scores = _scores(weights, features) * float(weights["temperature"])
-        scope = _scope(scores)
+        logits = scores(weights, features) * float(weights["temperature"])
+        scope = _scope(logits)
         # with no row to set a threshold by, nothing is turned away
         abstain = (
             scope < float(weights["scope.threshold"])
             if self.head(weights) != "zero-shot"
             else np.zeros(len(scope), bool)
         )
-        return Prediction(scipy.special.softmax(scores, axis=1), scope, abstain)
+        return Prediction(scipy.special.softmax(logits, axis=1), scope, abstain)
 
     @override
     def head(self, weights: Weights) -> str:
@@ -163,6 +164,7 @@ class TextClassification(LabelFamily[TextFeatures]):
 FAMILY = TextClassification()
 
 _HEADS = ("zero-shot", "ridge", "logistic")
+LOGISTIC = _HEADS.index("logistic")
 
 
 def readable(label: str) -> str:
@@ -305,13 +307,14 @@ def _to_weights(
     return weights
 
 
-def _scores(weights: Weights, rows: TextFeatures) -> FloatArray:
-    scores = np.einsum("nph,phc->nc", rows.pooled, weights["pooled.weight"].float().numpy(), optimize=True)
+def scores(weights: Weights, rows: TextFeatures) -> FloatArray:
+    """Return (N, C) what a head says of rows, before temperature and softmax."""
+    found = np.einsum("nph,phc->nc", rows.pooled, weights["pooled.weight"].float().numpy(), optimize=True)
     for name, counts in (("words", rows.words), ("characters", rows.characters)):
         if f"{name}.weight" in weights:
             weighed = features.weigh(counts, weights[f"{name}.idf"].float().numpy())
-            scores = scores + weighed @ weights[f"{name}.weight"].float().numpy()
-    return scores.astype(np.float64) + weights["bias"].double().numpy()
+            found = found + weighed @ weights[f"{name}.weight"].float().numpy()
+    return found.astype(np.float64) + weights["bias"].double().numpy()
 
 
 # --- controls ----------------------------------------------------------------------------------------------
