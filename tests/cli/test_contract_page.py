@@ -49,13 +49,25 @@ def test_finetune_prints_the_documented_keys(sartor, made, mails_csv):
     assert list(ran.json) == [*documented("derived"), *documented("finetune")]
 
 
+def test_data_check_prints_the_documented_keys(sartor, tiny, mails_csv):
+    assert list(sartor("data", "check", mails_csv, "--json").json) == documented("data check")
+
+
 def test_init_prints_the_documented_keys(sartor, tmp_path):
     assert list(sartor("init", ROUTE, "--out", tmp_path / "task.yaml", "--json").json) == documented("init")
 
 
+def all_commands():
+    """Yield each command under the name of its section; those of a group under the group's."""
+    for name, command in cli.commands.items():
+        yield name, command
+        for one in getattr(command, "commands", {}).values():
+            yield name, one
+
+
 def test_every_command_and_option_is_on_the_page():
     common = {"--json", "--seed"}
-    for name, command in cli.commands.items():
+    for name, command in all_commands():
         section = PAGE.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
         for parameter in command.params:
             for option in (text for text in parameter.opts if text.startswith("--") and text not in common):

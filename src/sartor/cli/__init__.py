@@ -13,6 +13,7 @@ from sartor.cli import console
 from sartor.cli.compare import compare
 from sartor.cli.compress import compress
 from sartor.cli.controls import controls
+from sartor.cli.data import data
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
 from sartor.cli.explain import explain
@@ -60,7 +61,7 @@ def cli(context: click.Context) -> None:
 
 
 for _command in (
-    *(init, generate, predict, evaluate, compare, explain, finetune, compress, export),
+    *(init, data, generate, predict, evaluate, compare, explain, finetune, compress, export),
     *(models, show, families, controls, doctor),
 ):
     cli.add_command(_command)
