@@ -3,6 +3,8 @@
 model + rows -> method and budget -> candidate -> rows that it did not see -> gate -> a bundle that names its parent
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ import numpy as np
 import scipy.special
 import torch
 
-from sartor import derived
+from sartor import derived, settings
 from sartor.data import load as loading
 from sartor.data import records, split
 from sartor.data.text import encodable, short
@@ -23,9 +25,10 @@ from sartor.evaluate import numbers, testfile
 from sartor.evaluate.compare import paired
 from sartor.evaluate.headline import percent
 from sartor.evaluate.judge import Answers
-from sartor.families import text_classification
+from sartor.families import text_classification, text_generation
 from sartor.families.interface import FloatArray, IntArray
-from sartor.finetune import adapted_head, generated, table_head
+from sartor.families.text_generation import WritingBase
+from sartor.finetune import adapted_head, generated, table_head, writer
 from sartor.finetune.adapted_head import Options
 from sartor.finetune.interface import Budget, Clock
 from sartor.model import Classifier, Model, Regressor, Writer, load
@@ -59,6 +62,7 @@ LEAST_DESCENT = 24
 _SHORT_S = 20.0
 _HELD_OUT, _WATCHED = 0.2, 0.15
 _MOST_JUDGED = 1000
+_MOST_WRITTEN = 48
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds|m|min|minutes|steps?)")
 
 
@@ -165,6 +169,8 @@ def finetune(
     whole = budget or Budget(seconds=DEFAULT_SECONDS)
     if isinstance(parent, Regressor):
         return _values(parent, rows, whole, clock, seed, progress)
+    if isinstance(parent, Writer):
+        return _written(parent, rows, whole, clock, seed, progress)
     assert isinstance(parent, Classifier)
     targets = _targets(parent, rows)
     name, why = _choose(parent, targets, method, budget)
@@ -187,10 +193,8 @@ def _check(parent: Model, method: str | None) -> None:
             f"{manifest.name} {manifest.id} is compressed ({manifest.method}), and has no weights to go on from. "
             f"Fine-tune what it was made from, {manifest.parent}, and compress that."
         )
-    if isinstance(parent, Writer):
-        raise TaskError(
-            f"{manifest.name} writes texts, and such models are not fine-tuned yet. Generate it anew with all rows."
-        )
+    if isinstance(parent, Writer) and method not in (None, "lora"):
+        raise TaskError(f"Of a model that writes the generated adapter is trained: --method lora; got {method}.")
     if parent.family.reads == "tables" and method not in (None, HEAD):
         raise TaskError(f"Of a model of a table the head is solved anew: --method head; {method} is of texts.")
 
@@ -386,7 +390,11 @@ def _descended(
         temperature=known.temperature,
         max_tokens=parent.requirement.max_tokens,
     )
-    made = generated.train(start, method, budget, options, learn, watch, seed=seed, progress=progress, clock=clock)
+    checkpoint = _checkpoint(parent, rows, method, options, seed)
+    made = generated.train(
+        start, method, budget, options, learn, watch, seed=seed, progress=progress, clock=clock, checkpoint=checkpoint
+    )
+    checkpoint.unlink(missing_ok=True)
     weights: dict[str, torch.Tensor] = {
         **parent.weights,
         **tuned_weights(made.way, made.start),
@@ -408,6 +416,13 @@ def _descended(
         best_step=made.best_step,
         interrupted=made.interrupted,
     )
+
+
+def _checkpoint(parent: Model, rows: Rows, method: str, options: Options, seed: int) -> Path:
+    """Return the file that says how far this very training is, if it was killed."""
+    told = json.dumps([parent.id, rows.sha256, method, options.balanced, options.smoothing, seed])
+    name = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return settings.current().cache / "finetune" / f"{name}.safetensors"
 
 
 def _logits(parent: Classifier, weights: Weights, rows: Rows, which: IntArray) -> FloatArray:
@@ -500,6 +515,72 @@ def _values(parent: Regressor, rows: Rows, budget: Budget, clock: Clock, seed: i
     stored = derived.keep(candidate, kept=kept, reasons=(reason,), seconds=round(clock.seconds, 2))
     why = "of a model of a table the head is solved anew"
     return Finetuned(stored, why, 0, 0, False, len(values), len(values), made.trained)
+
+
+# --- models that write -------------------------------------------------------------------------------------
+
+
+def _written(parent: Writer, rows: Rows, budget: Budget, clock: Clock, seed: int, progress: Progress) -> Finetuned:
+    base, family = parent.base, text_generation.FAMILY
+    assert isinstance(base, WritingBase)
+    if len(rows.examples) < LEAST_DESCENT:
+        raise DataError(
+            f"{len(rows.examples)} rows are too few to train an adapter on, to stop by and to be judged by: give "
+            f"{LEAST_DESCENT} at least, or generate the model anew with all rows."
+        )
+    start = parent.weights if family.head(parent.weights) == "generated" else family.settle(parent.weights, "generated")
+    adapter = family.adapter(base, start)
+    assert adapter is not None
+    examples = text_generation.readable(rows.examples)
+    groups = _groups([row.input for row in examples])
+    alike = np.zeros(len(examples), dtype=np.int64)
+    rest, judged = split.holdout(groups, alike, _HELD_OUT, _MOST_WRITTEN, seed)
+    learn, watch = split.holdout(groups[rest], alike[rest], _WATCHED, _MOST_WRITTEN, seed + 1)
+    learn, watch = rest[learn], rest[watch]
+    _spent(clock, budget, "reading the rows")
+    made = writer.train(
+        base.model,
+        adapter,
+        examples,
+        learn,
+        watch,
+        budget,
+        limits=text_generation.limits(base.model),
+        seed=seed,
+        progress=progress,
+        clock=clock,
+    )
+    weights = text_generation.with_adapter(parent.weights, made.adapter)
+    unseen = [examples[row] for row in judged]
+    after, before = family.losses(base, [weights, parent.weights], unseen)
+    kept = float(after.mean()) <= float(before.mean()) + 1e-9
+    reason = (
+        f"On {len(unseen):,} rows that it had not seen right answers cost {after.mean():.3f} nats a token, by the "
+        f"parent {before.mean():.3f}: {'not worse' if kept else 'worse'}."
+    )
+    text = f"Trained on {len(learn):,} rows, stopped by {len(watch):,}, judged on {len(judged):,} others, held out."
+    report = Report(
+        schema=REPORT_SCHEMA,
+        headline=f"{reason} No answer was written: 'sartor evaluate' with unseen rows tells how many are right.",
+        proved=False,
+        protocol=Protocol("holdout", folds=1, rows=len(judged), seed=seed, text=text),
+        scores=None,
+        notes=_plain(rows.notes),
+    )
+    candidate = derived.candidate(
+        parent,
+        weights,
+        parent.own_files,
+        method="lora",
+        report=report,
+        head="generated",
+        data=DataRef(rows.sha256, len(examples), rows.source),
+        seed=seed,
+    )
+    stored = derived.keep(candidate, kept=kept, reasons=(reason,), seconds=round(clock.seconds, 2))
+    why = "of a model that writes the generated adapter is trained"
+    trained = sum(part.numel() for both in made.adapter.values() for part in both)
+    return Finetuned(stored, why, made.steps, made.best_step, made.interrupted, len(learn), len(judged), trained)
 
 
 # --- the gate ----------------------------------------------------------------------------------------------

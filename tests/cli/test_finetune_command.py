@@ -9,7 +9,7 @@ from tables_helpers import PRICE, TASK, parts, table
 import sartor
 from sartor import finetuned
 from sartor.errors import TaskError
-from sartor.finetune import generated
+from sartor.finetune import generated, writer
 from sartor.finetune.adapted_head import Options, adapt, class_weights
 from sartor.finetune.interface import Budget
 from sartor.nn.tuned import TUNED
@@ -118,6 +118,33 @@ def test_an_interrupt_keeps_the_best_so_far(sartor, made, more_csv, monkeypatch)
     assert ran.json["interrupted"]
     assert ran.json["steps"] == 4
     assert sartor("predict", ran.json["id"], "hello").code == 0
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(sartor, made, more_csv, tiny, monkeypatch):
+    from sartor import settings
+
+    arguments = [made["id"], "--data", more_csv, "--method", "lora", "--budget", "10steps", "--json"]
+    whole = sartor("finetune", *arguments).json
+    step, calls = generated._Run.step, []
+
+    def killed(self, rows):
+        calls.append(rows)
+        if len(calls) == 7:
+            raise SystemError("killed")
+        return step(self, rows)
+
+    monkeypatch.setattr(generated._Run, "step", killed)
+    with pytest.raises(SystemError):
+        sartor("finetune", *arguments)
+    [kept] = (settings.current().cache / "finetune").iterdir()
+    again = sartor("finetune", *arguments).json
+    assert not kept.exists()
+    assert len(calls) == 7 + 4
+    assert again["steps"] == whole["steps"] == 10
+    hashes = [sartor("show", one["id"], "--json").json["files"]["model.safetensors"] for one in (whole, again)]
+    assert hashes[0] == hashes[1]
+    kept.write_bytes(b"no training")
+    assert sartor("finetune", *arguments).json["steps"] == 10
 
 
 def test_the_method_is_chosen_and_told(sartor, made, mails, more_csv, tmp_path):
@@ -251,6 +278,30 @@ def test_drifted_columns_are_told(sartor, few_peers, tmp_path):
     assert sartor("finetune", "fails", "--data", table(tmp_path / "gone.csv", gone)).code == 2
     ran = sartor("finetune", "fails", "--data", table(tmp_path / "ok.csv", drifted(40, 500)), "--method", "lora")
     assert (ran.code, "--method head" in ran.err) == (2, True)
+
+
+# --- models that write -------------------------------------------------------------------------------------
+
+
+def test_the_adapter_of_a_model_that_writes_is_trained(sartor, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "RATE", 1e-2)
+    few = write_csv(tmp_path / "few.csv", [(f"say {at}", f"{at}!") for at in range(6)], ("input", "output"))
+    task = "Rewrite the words in capital letters"
+    ran = sartor("generate", task, "--examples", few, "--kind", "text-generation", "--name", "marks", "--json")
+    assert ran.code == 0, ran.err
+    rows = [(f"say {at}", f"{at}!") for at in range(40, 80)]
+    data = write_csv(tmp_path / "more.csv", rows, ("input", "output"))
+    found = sartor("finetune", "marks", "--data", data, "--budget", "20steps", "--json")
+    assert found.code == 0, found.err
+    told = found.json
+    assert (told["method"], told["kept"], told["parent"]) == ("lora", True, ran.json["id"])
+    assert 0 < told["best_step"] <= told["steps"] == 20
+    assert "nats a token" in told["reasons"][0]
+    assert sartor("predict", told["id"], "say 3", "--max-new-tokens", 4, "--json").code == 0
+    out = tmp_path / "peft"
+    assert sartor("export", told["id"], "--format", "peft", "--out", out).code == 0
+    assert sartor("finetune", "marks", "--data", few).code == 2
+    assert sartor("finetune", "marks", "--data", data, "--method", "head").code == 2
 
 
 # --- parts -------------------------------------------------------------------------------------------------

@@ -159,21 +159,12 @@ def choose(vectors_NH: Floats, targets: Ints, size: int, *, rank: Ints | None = 
     rank = np.zeros(len(targets), dtype=np.int64) if rank is None else rank
     labels = np.unique(targets)
     members = [np.flatnonzero(targets == label) for label in labels]
-    wanted = quota([int((rank[rows] == 0).sum()) or 1 for rows in members], size)
-    wanted = _filled(wanted, [len(rows) for rows in members], size)
+    wanted = quota([len(rows) for rows in members], size)
     orders = [_ordered(vectors_NH[rows], many, rank[rows]) for rows, many in zip(members, wanted, strict=True)]
     chosen: list[int] = []
     for turn in range(max(wanted, default=0)):
         chosen += [int(rows[order[turn]]) for rows, order in zip(members, orders, strict=True) if turn < len(order)]
     return chosen
-
-
-def _filled(wanted: Sequence[int], most: Sequence[int], size: int) -> list[int]:
-    """Return quotas that reach ``size`` where there are rows enough, doubtful ones included."""
-    found = list(wanted)
-    while sum(found) < min(size, sum(most)):
-        found[max(range(len(found)), key=lambda at: most[at] - found[at])] += 1
-    return found
 
 
 def _ordered(vectors: Floats, many: int, rank: Ints) -> list[int]:

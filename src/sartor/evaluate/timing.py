@@ -35,8 +35,13 @@ from sartor.model import load
 model = load(told["path"])
 model.predict(told["texts"][:1])
 cold = time.time() - told["started"]
-unit = 1 if sys.platform == "darwin" else 1024
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+def peak():
+    try:  # what getrusage tells on Linux begins with the memory of the process that started this one
+        status = open("/proc/self/status").read()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 loaded = peak()
 model.predict(told["texts"])
 try:

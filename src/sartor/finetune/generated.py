@@ -13,11 +13,14 @@ Dimension key:   N: rows   C: labels   B: batch   T: tokens   H: hidden width   
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional
 
@@ -62,14 +65,6 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a training is at one moment; tensors by name, so that it can be written to a file."""
-
-    step: int
-    tensors: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
 class Trained:
     """What descent made."""
 
@@ -97,6 +92,7 @@ def train(
     seed: int,
     progress: Progress = silent,
     clock: Clock | None = None,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train until the budget is spent or the watched rows gain no more.
 
@@ -110,30 +106,95 @@ def train(
         seed: of the adapter's start and of the order of rows.
         progress: told of every step.
         clock: counts since the encoding began, if it did.
+        checkpoint: file that says how far it is; where it is there, the training goes on.
     """
     clock = clock or Clock()
     run = _Run(start, method, options, seed)
-    best, best_loss, best_step, waited = run.copied(), run.loss_on(watch), 0, 0
+    course = _Course(best=run.copied(), best_loss=run.loss_on(watch))
+    if checkpoint is not None and checkpoint.exists():
+        course = _resumed(checkpoint, run) or course
     every = max(1, min(20, len(learn) // BATCH))
     losses: list[float] = []
     interrupted = False
     order = _batches(learn, torch.Generator().manual_seed(seed))
+    for _ in range(course.step):  # so that it goes on with the rows that would have come
+        next(order)
     try:
-        while not budget.spent(clock.seconds, len(losses)):
+        while course.waited < PATIENCE and not budget.spent(course.seconds + clock.seconds, course.step):
             losses.append(run.step(next(order)))
-            progress("finetune", len(losses), budget.steps or 0)
-            if len(losses) % every and not budget.spent(clock.seconds, len(losses)):
+            course = replace(course, step=course.step + 1)
+            progress("finetune", course.step, budget.steps or 0)
+            if course.step % every and not budget.spent(course.seconds + clock.seconds, course.step):
                 continue
-            if (loss := run.loss_on(watch)) < best_loss - 1e-4:
-                best, best_loss, best_step, waited = run.copied(), loss, len(losses), 0
+            if (loss := run.loss_on(watch)) < course.best_loss - 1e-4:
+                course = replace(course, best=run.copied(), best_loss=loss, best_step=course.step, waited=0)
             else:
-                waited += 1
-            if waited >= PATIENCE:
-                break
+                course = replace(course, waited=course.waited + 1)
+            if checkpoint is not None:
+                _keep(checkpoint, run, replace(course, seconds=course.seconds + clock.seconds))
     except KeyboardInterrupt:  # what was best so far is what was asked for
         interrupted = True
+    best = dict(course.best)
     head, bias = best.pop("head"), best.pop("bias")
-    return Trained(best, run.first, head, bias, len(losses), best_step, clock.seconds, tuple(losses), interrupted)
+    return Trained(
+        best, run.first, head, bias, course.step, course.best_step, clock.seconds, tuple(losses), interrupted
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How far a training is."""
+
+    best: Mapping[str, Tensor]
+    best_loss: float
+    best_step: int = 0
+    step: int = 0
+    waited: int = 0
+    """Looks without a gain."""
+    seconds: float = 0.0
+    """Of work before this process."""
+
+
+_NUMBERS: Final = ("best_loss", "best_step", "step", "waited", "seconds")
+_NOW, _BEST, _MOMENT = "now.", "best.", "moment."
+
+
+def _keep(path: Path, run: "_Run", course: _Course) -> None:
+    """Write how far a training is; a disk that does not take it is no reason to stop."""
+    tensors = {_NOW + name: tensor for name, tensor in run.copied().items()}
+    tensors |= {_BEST + name: tensor for name, tensor in course.best.items()}
+    for name, parameter in run.trained.items():
+        state = run.optimizer.state[parameter]
+        tensors |= {f"{_MOMENT}{key}.{name}": state[key] for key in ("exp_avg", "exp_avg_sq", "step")}
+    tensors["numbers"] = torch.tensor([float(getattr(course, name)) for name in _NUMBERS], dtype=torch.float64)
+    draft = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+
+
+def _resumed(path: Path, run: "_Run") -> _Course | None:
+    """Bring a training to where it was; None where what is there cannot be read."""
+    try:
+        found = load(path.read_bytes())
+        numbers = dict(zip(_NUMBERS, found["numbers"].tolist(), strict=True))
+        state: dict[Tensor, dict[str, Tensor]] = {}
+        for name, parameter in run.trained.items():
+            if found[_NOW + name].shape != parameter.shape:
+                return None
+            state[parameter] = {key: found[f"{_MOMENT}{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
+        best = {name: found[_BEST + name] for name in run.trained}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    with torch.no_grad():
+        for name, parameter in run.trained.items():
+            parameter.copy_(found[_NOW + name])
+    run.optimizer.state.update(state)
+    whole = {name: int(numbers[name]) for name in ("best_step", "step", "waited")}
+    return _Course(best, numbers["best_loss"], **whole, seconds=numbers["seconds"])
 
 
 class _Run:
