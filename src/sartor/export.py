@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sartor.compress import merge, peft, table_c, table_js, table_numpy, table_plan
 from sartor.data import picture_rows, pictures
 from sartor.errors import TaskError, did_you_mean
-from sartor.families import text_generation
+from sartor.families import text_classification, text_generation
 from sartor.families.text_generation import WritingBase
 from sartor.model import Model, Writer
 from sartor.nn.picture_base import PictureBase
+from sartor.nn.text_base import TextBase
 from sartor.types import Columns, Progress, silent
 
 TABLE_FORMS = ("numpy", "onnx", "c", "js")
@@ -48,8 +49,9 @@ def export(
     Args:
         model: to be written; nothing of it changes.
         form: of a model that writes ``peft`` or ``gguf`` (the adapter alone), ``merged`` or ``merged-gguf`` (the base
-            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``; of pictures' ``onnx`` or ``onnx-int8``.
-        out: a new folder for PEFT, ``merged``, numpy and models of pictures, else a new file.
+            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``; of pictures' ``onnx`` or ``onnx-int8``; of a text
+            classifier ``onnx``.
+        out: a new folder for PEFT, ``merged``, numpy, models of pictures and text classifiers, else a new file.
         dtype: of a whole model that writes.
         dial: in place of the one that is stored.
         calibrate: a folder of pictures that tell the ranges of ``onnx-int8``; drawn ones do without.
@@ -61,7 +63,10 @@ def export(
     """
     if calibrate is not None and form != "onnx-int8":
         raise TaskError("--calibrate is of onnx-int8: it alone has ranges that pictures tell.")
-    if model.family.reads != "texts" and (dtype is not None or dial is not None):
+    plain = dtype is None and dial is None
+    if model.manifest.family == text_classification.FAMILY.name:
+        return _export_classifier(model, form, out, plain=plain)
+    if model.family.reads != "texts" and not plain:
         raise TaskError("--dtype and --dial are of models that write; others are written as they are.")
     match model.family.reads:
         case "tables":
@@ -79,10 +84,7 @@ def _export_adapter(
         of = "tables" if form in TABLE_FORMS else "pictures"
         raise TaskError(f"{form} is a format of models of {of}; {model.manifest.name!r} reads texts.")
     if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
-        raise TaskError(
-            "Only models that write, and those of tables and pictures, can be exported so far; "
-            f"{model.manifest.name!r} puts texts under labels."
-        )
+        raise TaskError(f"Models of {model.manifest.family} cannot be exported; {model.manifest.name!r} is one.")
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)
     if adapter is None:
@@ -113,6 +115,22 @@ def _export_adapter(
 def _size(out: Path) -> int:
     files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)
+
+
+def _export_classifier(model: Model, form: str, out: Path, *, plain: bool) -> Exported:
+    if form != "onnx":
+        raise TaskError(
+            f"{form} is a format of other models; {model.manifest.name!r} puts texts under labels. Known for it: onnx."
+        )
+    if not plain:
+        raise TaskError("--dtype and --dial are of models that write. In int8: sartor compress MODEL --to int8, first.")
+    from sartor.compress import text_folder  # packages that need not be there
+
+    base = model.base
+    assert isinstance(base, TextBase)
+    abstains = model.family.head(model.weights) != "zero-shot"
+    text_folder.write_onnx(out, model.requirement, model.weights, base, dict(model.own_files), abstains=abstains)
+    return Exported(out.absolute(), _size(out))
 
 
 def _export_table(model: Model, form: str, out: Path) -> Exported:

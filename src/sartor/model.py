@@ -36,6 +36,7 @@ from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_
 Inputs: TypeAlias = Sequence[str] | Sequence[Path] | Sequence[Mapping[str, Any]] | records.Frame
 """Texts; or paths of pictures; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
 WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
+_OF_EVERY_MODEL = (WEIGHTS, REPORT, CARD, bundle.MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,19 @@ class Answer:
 class Model:
     """A generated model. It is a value: nothing that is done with it changes it."""
 
-    def __init__(self, manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        report: Report,
+        weights: Weights,
+        base: Base | None = None,
+        own_files: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.manifest = manifest
         self.report = report
         self.weights = weights
+        self.own_files = own_files or {}
+        """What a bundle holds besides: an encoder of its own, for one."""
         self._given_base = base
 
     @property
@@ -83,7 +93,7 @@ class Model:
             AssetError: when it cannot be had.
             BundleError: when it is not the one that this model was made on.
         """
-        base = self._given_base or self.family.base(self.requirement)
+        base = self._given_base or self.family.own_base(self.requirement, self.weights, self.own_files)
         made_on = self.manifest.base
         if base.ref.sha256 != made_on.sha256:
             raise BundleError(
@@ -116,6 +126,7 @@ class Model:
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files but for the manifest: weights, report and model card."""
         return {
+            **self.own_files,
             WEIGHTS: save_tensors({name: tensor.contiguous() for name, tensor in self.weights.items()}),
             REPORT: msgspec.json.format(msgspec.json.encode(to_json(self.report)), indent=2),
             CARD: model_card(self.manifest, self.report).encode(),
@@ -255,15 +266,22 @@ class Writer(Model):
         return self.family.stream(self.base, self.weights, text, writing or Writing())
 
 
-def of_manifest(manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> Model:
+def of_manifest(
+    manifest: Manifest,
+    report: Report,
+    weights: Weights,
+    base: Base | None = None,
+    own_files: Mapping[str, bytes] | None = None,
+) -> Model:
     """Return the model of a manifest's family."""
     match families.load(manifest.family):
         case WritingFamily():
-            return Writer(manifest, report, weights, base)
+            kind = Writer
         case NumberFamily():
-            return Regressor(manifest, report, weights, base)
+            kind = Regressor
         case _:
-            return Classifier(manifest, report, weights, base)
+            kind = Classifier
+    return kind(manifest, report, weights, base, own_files)
 
 
 def load(ref: str | Path) -> Model:
@@ -279,4 +297,5 @@ def load(ref: str | Path) -> Model:
         report = from_json(msgspec.json.decode(files[REPORT]), Report)
     except (KeyError, msgspec.MsgspecError) as error:
         raise BundleError(f"The bundle in {str(folder)!r} has no readable {REPORT} ({error}).") from error
-    return of_manifest(manifest, report, load_tensors(files[WEIGHTS]))
+    own_files = {name: data for name, data in files.items() if name not in _OF_EVERY_MODEL}
+    return of_manifest(manifest, report, load_tensors(files[WEIGHTS]), own_files=own_files)

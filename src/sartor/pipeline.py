@@ -476,7 +476,7 @@ def assemble(
         n_parameters=sum(tensor.numel() for tensor in weights.values()),
         shapes={name: tuple(tensor.shape) for name, tensor in weights.items()},
         files={},
-        scores=_scores(found),
+        scores=scores_of(found),
         licence_lineage=_lineage(base.ref),
         sartor_version=version("sartor"),
     )
@@ -502,7 +502,8 @@ def measure(model: Model, texts: Sequence[str]) -> Cost:
     return cost.measure_cost(answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
 
 
-def _scores(report: Report) -> dict[str, float]:
+def scores_of(report: Report) -> dict[str, float]:
+    """Return the figures of a report that a manifest names."""
     if report.scores is not None:
         scores = report.scores
         return {

@@ -472,7 +472,12 @@ class Manifest:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     licence_lineage: tuple[str, ...] = ()
     parent: str | None = None
+    """Id of the model that this one was made from, if it was."""
     sartor_version: str = ""
+    method: str = ""
+    """How it was made from its parent, as ``int8`` or ``lora``."""
+    rejected: tuple[str, ...] = ()
+    """Why a gate refused it in its parent's place; empty where none did."""
 
 
 # --- JSON --------------------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from sartor.data.taskfile import read_task
 from sartor.registry.store import Store
 
 COMMANDS = [
-    *("init", "generate", "predict", "evaluate", "explain", "export"),
+    *("init", "data", "generate", "predict", "evaluate", "compare", "explain", "finetune", "compress", "export"),
     *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status", "monitor", "review"),
+    *("collaborate", "audit"),
     *("families", "controls", "doctor"),
 ]
-WITHIN = {"regress": ["add", "list"], "keys": ["add", "list", "revoke"]}
+WITHIN = {"data": ["check"], "regress": ["add", "list"], "keys": ["add", "list", "revoke"], "collaborate": ["eval"]}
 """Commands that are groups."""
 
 

@@ -10,6 +10,7 @@ from cli_helpers import ROUTE
 from sartor import settings
 from sartor.cli import cli
 from sartor.data import taskfile
+from sartor.evaluate import timing
 from sartor.monitor.review import Reviewed
 from sartor.monitor.signals import BY_NAME
 
@@ -43,13 +44,41 @@ def test_monitor_and_review_print_the_documented_keys(sartor, made):
     assert [field.name for field in fields(Reviewed)] == documented("review, judged")
 
 
+def test_compare_prints_the_documented_keys(sartor, made, mails_csv, monkeypatch):
+    monkeypatch.setattr(timing, "fresh_process", lambda folder, texts: timing.Fresh())
+    ran = sartor("compare", "mails", "--data", mails_csv, "--rounds", 1, "--batch", 1, "--json")
+    assert list(ran.json) == documented("compare")
+
+
+def test_compress_prints_the_documented_keys(sartor, made):
+    ran = sartor("compress", "mails", "--to", "onnx", "--max-loss", 50, "--json")
+    assert list(ran.json) == [*documented("derived"), *documented("compress")]
+
+
+def test_finetune_prints_the_documented_keys(sartor, made, mails_csv):
+    ran = sartor("finetune", "mails", "--data", mails_csv, "--json")
+    assert list(ran.json) == [*documented("derived"), *documented("finetune")]
+
+
+def test_data_check_prints_the_documented_keys(sartor, tiny, mails_csv):
+    assert list(sartor("data", "check", mails_csv, "--json").json) == documented("data check")
+
+
 def test_init_prints_the_documented_keys(sartor, tmp_path):
     assert list(sartor("init", ROUTE, "--out", tmp_path / "task.yaml", "--json").json) == documented("init")
 
 
+def all_commands():
+    """Yield each command under the name of its section; those of a group under the group's."""
+    for name, command in cli.commands.items():
+        yield name, command
+        for one in getattr(command, "commands", {}).values():
+            yield name, one
+
+
 def test_every_command_and_option_is_on_the_page():
     common = {"--json", "--seed"}
-    for name, command in cli.commands.items():
+    for name, command in all_commands():
         section = PAGE.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
         for parameter in command.params:
             for option in (text for text in parameter.opts if text.startswith("--") and text not in common):

@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from llm_server import serving
 
+from llm_server import serving
 from sartor.llm.audit import Audited
 from sartor.llm.endpoint import Endpoint
 from sartor.llm.ledger import Ledger

@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from llm_server import says
 
+from llm_server import says
 from sartor.errors import EgressRefused, LargeModelError, StorageError
 from sartor.llm.audit import Audited, redact
 from sartor.llm.interface import Reply, Request

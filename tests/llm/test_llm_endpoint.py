@@ -4,8 +4,8 @@ import threading
 import time
 
 import pytest
-from llm_server import hangs_after_headers, hangs_up, says, sends
 
+from llm_server import hangs_after_headers, hangs_up, says, sends
 from sartor.errors import LargeModelError, UserError
 from sartor.llm.endpoint import Endpoint
 from sartor.llm.interface import Cleared, Request

@@ -5,8 +5,8 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_server import says
 
+from llm_server import says
 from sartor.errors import LargeModelError
 from sartor.llm import structured
 from sartor.llm.interface import Request

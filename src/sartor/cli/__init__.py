@@ -12,12 +12,16 @@ import click
 from sartor.cli import console
 from sartor.cli.audit import audit
 from sartor.cli.collaborate import collaborate
+from sartor.cli.compare import compare
+from sartor.cli.compress import compress
 from sartor.cli.controls import controls
+from sartor.cli.data import data
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
 from sartor.cli.explain import explain
 from sartor.cli.export import export
 from sartor.cli.families import families
+from sartor.cli.finetune import finetune
 from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
@@ -65,8 +69,8 @@ def cli(context: click.Context) -> None:
 
 
 for _command in (
-    *(init, generate, predict, evaluate, explain, export, models, show),
-    *(promote, rollback, regress, serve, keys, status, monitor, review),
+    *(init, data, generate, predict, evaluate, compare, explain, finetune, compress, export),
+    *(models, show, promote, rollback, regress, serve, keys, status, monitor, review),
     *(collaborate, audit),
     *(families, controls, doctor),
 ):

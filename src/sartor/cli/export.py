@@ -16,6 +16,7 @@ _LOADED_BY = {
     "numpy": "python {out}/predict.py < rows.jsonl",
     "onnx": 'onnxruntime.InferenceSession("{out}")',
     "pictures": "ls new/*.jpg | python {out}/run.py",
+    "texts": "pip install -r {out}/requirements.txt && python {out}/run.py < texts.txt",
     "c": "cc -O2 -DSARTOR_MAIN -x c {out} -lm",
     "js": 'import {{ predict }} from "{out}"',
 }
@@ -49,6 +50,8 @@ def export(
     Of a model that writes: peft is a folder of PEFT, gguf an adapter for llama.cpp; merged is a folder as the hub has
     them, merged-gguf one file for llama.cpp, each with the base in it.
 
+    Of a model that puts texts under labels: onnx is a folder with run.py, which needs no torch.
+
     Of a model of a table: numpy is a folder with predict.py, which needs numpy alone; onnx a graph from raw columns;
     c one file of C99; js one ES module.
 
@@ -70,5 +73,7 @@ def export(
     for note in written.notes:
         console.say_error(f"! {note}")
     console.say(f"Written to {written.path}: {written.size / 1e6:.1f} MB.")
-    loader = "pictures" if loaded.family.reads == "pictures" else form
+    loader = form
+    if form.startswith("onnx") and out.is_dir():
+        loader = loaded.family.reads
     console.say(f"\nLoad it: {_LOADED_BY[loader].format(out=out)}")

@@ -14,7 +14,7 @@ Dimension key:   N: rows   C: labels
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
@@ -139,6 +139,23 @@ class Family(ABC):
         Raises:
             AssetError: when it cannot be had.
         """
+
+    def own_base(
+        self, requirement: Requirement, weights: Weights, files: Mapping[str, bytes], *, progress: Progress = silent
+    ) -> Base:
+        """Load what a stored model stands on: the frozen base, unless its weights or files bring or change one.
+
+        Args:
+            requirement: names the frozen base.
+            weights: of the model.
+            files: of its bundle, those beside weights, report and card.
+            progress: told of what is fetched.
+
+        Raises:
+            AssetError: when it cannot be had.
+            UserError: when what runs it is not installed.
+        """
+        return self.base(requirement, progress=progress)
 
     @abstractmethod
     def head(self, weights: Weights) -> str:
