@@ -157,6 +157,10 @@ class Family(ABC):
         """
         return self.base(requirement, progress=progress)
 
+    def brings_base(self, weights: Weights, files: Mapping[str, bytes]) -> bool:
+        """Return whether what :meth:`own_base` loads is this model's alone, and must not answer for any other."""
+        return False
+
     @abstractmethod
     def head(self, weights: Weights) -> str:
         """Return the name of what answers, as ``ridge`` or ``generated``."""

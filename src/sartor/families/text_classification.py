@@ -38,7 +38,7 @@ from sartor.nn.encoder import (
 )
 from sartor.nn.features import TextFeatures
 from sartor.nn.text_base import ANCHORED, ENGINE, LAST, POOLED, TextBase, engine_base, load_base
-from sartor.nn.tuned import tuned_base
+from sartor.nn.tuned import is_tuned, tuned_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 ZERO_SHOT_TEMPERATURE = 7.0
@@ -79,6 +79,10 @@ class TextClassification(LabelFamily[TextFeatures]):
         if ENGINE in files:
             return engine_base(files)
         return tuned_base(self.base(requirement, progress=progress), weights)
+
+    @override
+    def brings_base(self, weights: Weights, files: Mapping[str, bytes]) -> bool:
+        return ENGINE in files or is_tuned(weights)
 
     @override
     def encode(

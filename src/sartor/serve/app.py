@@ -529,7 +529,8 @@ async def _embed(service: Service, ref: str, texts: Sequence[str]) -> tuple[Any,
         for _, _, one in service.follower.routes.served():
             if service.engine.has(one.id):
                 loaded = await service.engine.load(one)
-                if loaded.model.manifest.base.name == ref:
+                of = loaded.model
+                if of.manifest.base.name == ref and not of.family.brings_base(of.weights, of.own_files):
                     entry = loaded
                     break
     if entry is None:

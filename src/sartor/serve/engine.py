@@ -404,7 +404,7 @@ class Engine:
                 f"The folder of {entry.name}@v{entry.version} holds the model {found.id}, not {entry.id}."
             )
         release.admit(found)
-        key = (found.manifest.family, found.manifest.base.sha256)
+        key = _stands_on(found)
         with self._base_lock:
             if key not in self._bases:
                 base = found.base
@@ -413,8 +413,10 @@ class Engine:
             shared = self._bases[key]
             if key not in self._lanes:
                 rows = self._max_rows or _suits(found)
-                self._lanes[key] = Lane(f"{key[0]}-{key[1][:8]}", max_rows=rows, max_waiting=self._max_waiting)
-        made = of_manifest(found.manifest, found.report, found.weights, shared)
+                self._lanes[key] = Lane(
+                    f"{key[0]}-{key[1][:8]}{key[1][64:]}", max_rows=rows, max_waiting=self._max_waiting
+                )
+        made = of_manifest(found.manifest, found.report, found.weights, shared, own_files=found.own_files)
         size = sum(tensor.numel() * tensor.element_size() for tensor in found.weights.values())
         return Loaded(entry, made, self._lanes[key], size)
 
@@ -433,7 +435,7 @@ class Engine:
                 if self.size <= self.memory_limit:
                     return
                 del self._resident[model_id]
-        stood_on = {(one.model.manifest.family, one.model.manifest.base.sha256) for one in self._resident.values()}
+        stood_on = {_stands_on(one.model) for one in self._resident.values()}
         for key in [key for key in self._bases if key not in stood_on]:
             if self.size <= self.memory_limit:
                 return
@@ -546,6 +548,12 @@ def _key(of: Model, inputs: Sequence[str], writing: Writing) -> Hashable:
     if of.family.reads == "tables":  # rows of the same columns go together; who left a column out is told so, alone
         return ("rows", of.id, frozenset(name for text in inputs for name in _columns(text)))
     return None
+
+
+def _stands_on(of: Model) -> tuple[str, str]:
+    """Return what models must have in common to share a base: an encoder that one changed for itself is its own."""
+    own = f"-{of.id}" if of.family.brings_base(of.weights, of.own_files) else ""
+    return of.manifest.family, of.manifest.base.sha256 + own
 
 
 def _columns(text: str) -> Iterable[str]:
