@@ -36,6 +36,9 @@ class TextBase:
     """The encoder with its anchor, if there is one."""
     questions: Weights | None = None
     """The adapter that the answers to a question are read by, if the anchor has one; few tasks ask any."""
+    tokens_per_batch: int = 4096
+    """Read at once, padding included. Fewer are faster on a processor; another number rounds sums otherwise, so what
+    models are made with stays as it is."""
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
