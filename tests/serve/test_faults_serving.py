@@ -270,6 +270,44 @@ def test_who_goes_away_is_not_answered(shop, monkeypatch):
     assert Reader(shop.home / journal.FILE).count() == 2
 
 
+def test_a_client_that_hangs_up_has_its_work_dropped(shop, monkeypatch):
+    before, begun = engines._compute, threading.Event()
+
+    def compute(works):
+        begun.set()
+        time.sleep(0.3)
+        return before(works)
+
+    body = json.dumps({"model": "mails", "inputs": ["nobody reads this"]}).encode()
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b""},
+        **{"headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "scheme": "http"},
+        **{"http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"}},
+        **{"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)},
+    }
+
+    async def run():
+        async with serving(shop.home) as client:
+            monkeypatch.setattr(engines, "_compute", compute)
+            sent, given = [], iter([{"type": "http.request", "body": body, "more_body": False}])
+
+            async def receive():
+                if (message := next(given, None)) is not None:
+                    return message
+                await asyncio.to_thread(begun.wait, 10)
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                sent.append(message)
+
+            await client._transport.app(dict(scope), receive, send)
+            later = await ask(client)
+            return sent[0]["status"], later.status_code
+
+    assert asyncio.run(run()) == (499, 200)
+    assert Reader(shop.home / journal.FILE).count() == 1
+
+
 def test_slow_clients_hold_up_nobody_and_are_sent_away(shop):
     async def run():
         async with serving(shop.home, limits=Limits(body_seconds=0.3)) as client:

@@ -165,6 +165,10 @@ class Family(ABC):
     def head(self, weights: Weights) -> str:
         """Return the name of what answers, as ``ridge`` or ``generated``."""
 
+    def for_serving(self, base: Any) -> Any:
+        """Return the same base, set up for many small requests: answers are the same but for the rounding of sums."""
+        return base
+
     def encodes_alike(self, requirement: Requirement) -> Hashable:
         """Return a key: inputs of models of one base and equal keys may be encoded together. None: never.
 

@@ -27,9 +27,8 @@ from sartor.families.interface import Base, Writing
 from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.registry.store import Entry
 
-READ_ROWS, WRITTEN_ROWS, TABLE_ROWS = 16, 32, 128
-"""Of one batch: an encoder on a processor gains nothing beyond sixteen texts and loses by padding and caches; a decoder
-reads its weights once for all rows; tables cost next to nothing (LOG.md, 2026-11-25)."""
+READ_ROWS, WRITTEN_ROWS, TABLE_ROWS = 64, 32, 128
+"""Of one batch: texts that are read, texts that are written, rows of a table, which cost next to nothing."""
 MAX_WAITING = 1024
 """Rows that may wait in a lane; who comes then is told when to come again."""
 LINGER_S = 0.003
@@ -407,7 +406,7 @@ class Engine:
         key = _stands_on(found)
         with self._base_lock:
             if key not in self._bases:
-                base = found.base
+                base = found.family.for_serving(found.base)
                 self._base_sizes[key] = _size_of(base)
                 self._bases[key] = base
             shared = self._bases[key]
