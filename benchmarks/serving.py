@@ -5,7 +5,8 @@
 One server a way, in a process of its own, asked over loopback by clients that each send the next text when they have
 an answer: ``sartor serve`` with its journal (an answer waits for the disk), without it, and a plain FastAPI
 application that answers each request by itself. The texts are those of ``examples/bank-mails``. Ways take turns, so
-that what else the machine does falls on all of them; its load stands in the result.
+that what else the machine does falls on all of them; its load stands in the result. On a machine that others use,
+seconds by the clock say little: ``cpu_ms`` is what an answer took of the processor, by the server's whole process.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def main() -> None:
         stock(Path(folder), options)
         run.say("made the models")
         texts = questions()
-        rows: list[dict[str, Any]] = [{"what": "engine in bulk", "texts_per_second": bulk(texts, options.seconds)}]
+        rows: list[dict[str, Any]] = [{"what": "engine in bulk", **bulk(texts, options.seconds)}]
         rows += loops(texts, options, run)
         rows += asyncio.run(mixed(Path(folder), texts, options))
         run.say("many models on one base")
@@ -97,16 +98,17 @@ def questions() -> list[str]:
         return [row["text"] for row in csv.DictReader(file)]
 
 
-def bulk(texts: Sequence[str], seconds: float) -> float:
-    """Return texts a second in batches of 64, nothing around them."""
+def bulk(texts: Sequence[str], seconds: float) -> dict[str, float]:
+    """Return texts a second in batches of 64, nothing around them, and what each took of the processor."""
     model = load(f"{NAME}@champion")
     assert isinstance(model, Classifier)
     model.answer(texts[:64])
-    begun, done = time.perf_counter(), 0
+    begun, worked, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - begun < seconds:
         model.answer([texts[(done + at) % len(texts)] for at in range(64)])
         done += 64
-    return done / (time.perf_counter() - begun)
+    cpu = 1000 * (time.process_time() - worked) / done
+    return {"texts_per_second": done / (time.perf_counter() - begun), "cpu_ms": cpu}
 
 
 # --- closed loops over loopback ----------------------------------------------------------------------------
@@ -133,21 +135,28 @@ def loops(texts: Sequence[str], options: argparse.Namespace, run: Run) -> list[d
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
         for way in WAYS:
-            with server(way) as port:
+            with server(way) as (port, process):
                 asyncio.run(closed(port, texts, 4, 2.0))  # until everything is warm
                 for clients in (1, 4, 16, 64):
+                    worked = _cpu_seconds(process)
                     one = asyncio.run(closed(port, texts, clients, options.seconds))
+                    one["cpu_ms"] = 1000 * (_cpu_seconds(process) - worked) / one["requests"]
                     found.setdefault((way.name, clients), []).append(one)
             run.say(way.name)
     return [
-        {"what": way, "clients": clients, **max(several, key=lambda one: one["texts_per_second"])}
+        {
+            "what": way,
+            "clients": clients,
+            **max(several, key=lambda one: one["texts_per_second"]),
+            "cpu_ms": min(one["cpu_ms"] for one in several),
+        }
         for (way, clients), several in found.items()
     ]
 
 
 @contextmanager
-def server(way: Way) -> Iterator[int]:
-    """Give the port of a running server."""
+def server(way: Way) -> Iterator[tuple[int, int]]:
+    """Give the port of a running server, and its process."""
     command = [sys.executable, "-c", way.program, *way.arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -160,9 +169,18 @@ def server(way: Way) -> Iterator[int]:
         while not _ready(port):
             time.sleep(0.1)
         try:
-            yield port
+            yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return what a process has taken of the processor so far (Linux); nan elsewhere."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _ready(port: int) -> bool:
@@ -253,17 +271,17 @@ async def mixed(home: Path, texts: Sequence[str], options: argparse.Namespace) -
         (f"{HEADS} classifiers", lambda number: heads[number % HEADS]),
     ]
     for what, pick in ways * options.rounds:
-        rate, p50 = await _engine_loop(engine, pick, texts, 64, options.seconds, Writing())
-        rows.append({"what": what, "clients": 64, "texts_per_second": rate, "p50_ms": p50})
-    _, p50 = await _engine_loop(engine, lambda number: heads[0], texts, 1, options.seconds, Writing())
-    rows.append({"what": "engine alone", "clients": 1, "p50_ms": p50})
+        found = await _engine_loop(engine, pick, texts, 64, options.seconds, Writing())
+        rows.append({"what": what, "clients": 64, **found})
+    found = await _engine_loop(engine, lambda number: heads[0], texts, 1, options.seconds, Writing())
+    rows.append({"what": "engine alone", "clients": 1, **found})
     if options.writers:
         writers = [await engine.load(store.get(f"writer-{number}@champion")) for number in range(WRITERS)]
         writing = Writing(max_new_tokens=TOKENS)
         for what, count in (("one writer", 1), (f"{WRITERS} writers", WRITERS)) * options.rounds:
             pick = lambda number, count=count: writers[number % count]  # noqa: E731
-            rate, p50 = await _engine_loop(engine, pick, texts, ASK_WRITERS, 2 * options.seconds, writing)
-            rows.append({"what": what, "clients": ASK_WRITERS, "texts_per_second": rate, "p50_ms": p50})
+            found = await _engine_loop(engine, pick, texts, ASK_WRITERS, 2 * options.seconds, writing)
+            rows.append({"what": what, "clients": ASK_WRITERS, **found})
     engine.close()
     best: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -275,8 +293,9 @@ async def mixed(home: Path, texts: Sequence[str], options: argparse.Namespace) -
 
 async def _engine_loop(
     engine: Engine, pick: Callable[[int], Any], texts: Sequence[str], clients: int, seconds: float, writing: Writing
-) -> tuple[float, float]:
+) -> dict[str, float]:
     spent: list[float] = []
+    worked = time.process_time()
     end = time.perf_counter() + seconds
 
     async def client(number: int) -> None:
@@ -289,7 +308,9 @@ async def _engine_loop(
 
     begun = time.perf_counter()
     await asyncio.gather(*(client(number) for number in range(clients)))
-    return len(spent) / (time.perf_counter() - begun), 1000 * float(np.median(spent))
+    rate = len(spent) / (time.perf_counter() - begun)
+    cpu = 1000 * (time.process_time() - worked) / len(spent)
+    return {"texts_per_second": rate, "p50_ms": 1000 * float(np.median(spent)), "cpu_ms": cpu}
 
 
 # --- what is told ------------------------------------------------------------------------------------------
@@ -302,24 +323,30 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         return next(row[key] for row in rows if row["what"] == what and clients in (None, row.get("clients")))
 
     at_64 = of("sartor", "texts_per_second", 64)
+    heads = f"{HEADS} classifiers"
     told = {
         "share of the engine's bulk rate at 64 clients": at_64 / of("engine in bulk", "texts_per_second"),
+        "the same, by the processor": of("engine in bulk", "cpu_ms") / of("sartor", "cpu_ms", 64),
         "times the plain server at 64 clients": at_64 / of("plain FastAPI", "texts_per_second", 64),
-        f"{HEADS} classifiers against one": of(f"{HEADS} classifiers", "texts_per_second")
-        / of("one classifier", "texts_per_second"),
+        "the same, by the processor ": of("plain FastAPI", "cpu_ms", 64) / of("sartor", "cpu_ms", 64),
+        f"{heads} against one": of(heads, "texts_per_second") / of("one classifier", "texts_per_second"),
+        f"{heads} against one, by the processor": of("one classifier", "cpu_ms") / of(heads, "cpu_ms"),
         "ms over the bare engine, journal off": of("sartor, journal off", "p50_ms", 1) - of("engine alone", "p50_ms"),
+        "the same, of the processor": of("sartor, journal off", "cpu_ms", 1) - of("engine alone", "cpu_ms"),
         "ms of the journal": of("sartor", "p50_ms", 1) - of("sartor, journal off", "p50_ms", 1),
+        "the same, of the processor  ": of("sartor", "cpu_ms", 1) - of("sartor, journal off", "cpu_ms", 1),
     }
     if any(row["what"] == "one writer" for row in rows):
-        mixed_rate, one_rate = of(f"{WRITERS} writers", "texts_per_second"), of("one writer", "texts_per_second")
-        told[f"{WRITERS} writers against one"] = mixed_rate / one_rate
+        many = f"{WRITERS} writers"
+        told[f"{many} against one"] = of(many, "texts_per_second") / of("one writer", "texts_per_second")
+        told[f"{many} against one, by the processor"] = of("one writer", "cpu_ms") / of(many, "cpu_ms")
     return told
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
-    keys = ("texts_per_second", "p50_ms", "p99_ms", "failed")
+    keys = ("texts_per_second", "p50_ms", "p99_ms", "cpu_ms", "failed")
     cells = [(row["what"], row.get("clients", ""), *(_shown(row.get(key)) for key in keys)) for row in rows]
-    print(table(("what", "clients", "texts/s", "p50 ms", "p99 ms", "failed"), cells))
+    print(table(("what", "clients", "texts/s", "p50 ms", "p99 ms", "cpu ms", "failed"), cells))
     print(table(("ratio", ""), [(name, f"{value:.2f}") for name, value in summary(rows).items()]))
 
 

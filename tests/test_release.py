@@ -112,6 +112,14 @@ def test_a_rollback_to_a_damaged_version_is_refused(tiny, good, another):
     assert champion(tiny) == second.id
 
 
+def test_a_champion_that_cannot_be_read_stands_in_nobodys_way(tiny, good, another):
+    second = another(2)
+    (good.path / "model.safetensors").write_bytes(b"damaged")
+    assert [one.damage != "" for one in release.served(tiny)] == [True]
+    assert release.promote(tiny, second.id).moved
+    assert champion(tiny) == second.id
+
+
 def test_what_does_not_exist_is_said_to_not_exist(tiny, good):
     with pytest.raises(NotFoundError, match="no model 'nobody'"):
         release.promote(tiny, "nobody")

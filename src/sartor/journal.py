@@ -346,18 +346,11 @@ class Journal:
         return batch, True
 
     def _commit(self, db: sqlite3.Connection, batch: Sequence[tuple[Sequence[Row], Future[None]]]) -> None:
-        error: Exception | None = None
-        try:
-            with _explained(self.path):
-                db.execute("BEGIN IMMEDIATE")
-                _insert(db, [row for rows, _ in batch for row in rows])
-                step("committing")
-                db.execute("COMMIT")
-                step("committed")
-        except Exception as caught:  # whatever it is, who waits must be told, and the writer must live
-            error = caught
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+        error = self._try(db, [row for rows, _ in batch for row in rows])
+        if error is not None and not isinstance(error, StorageError) and len(batch) > 1:
+            for one in batch:  # one of them is at fault, and the others are not to pay for it
+                self._commit(db, [one])
+            return
         self.last_error = error if isinstance(error, StorageError) else None
         with self._gate:
             self._waiting -= sum(len(rows) for rows, _ in batch)
@@ -366,6 +359,20 @@ class Journal:
                 done.set_result(None)
             else:
                 done.set_exception(error)
+
+    def _try(self, db: sqlite3.Connection, rows: Sequence[Row]) -> Exception | None:
+        try:
+            with _explained(self.path):
+                db.execute("BEGIN IMMEDIATE")
+                _insert(db, rows)
+                step("committing")
+                db.execute("COMMIT")
+                step("committed")
+        except Exception as error:  # whatever it is, who waits must be told, and the writer must live
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            return error
+        return None
 
 
 def step(name: str) -> None:

@@ -200,7 +200,10 @@ def ask(
 def _incumbent(model: Model, store: Store, incumbent_id: str | None) -> Model | None:
     if incumbent_id is None:
         return None
-    found = load(store.get(incumbent_id).path)
+    try:
+        found = load(store.get(incumbent_id).path)
+    except (BundleError, NotFoundError):
+        return None  # nobody could answer with it: whatever can is better
     if found.manifest.base == model.manifest.base and found.manifest.family == model.manifest.family:
         return of_manifest(found.manifest, found.report, found.weights, model.base)  # one base in memory for both
     return found

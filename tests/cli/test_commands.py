@@ -2,6 +2,7 @@
 
 import json
 
+import click
 import pytest
 from cli_helpers import LABELS, ROUTE, write_csv
 
@@ -16,17 +17,21 @@ COMMANDS = [
     *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status", "monitor", "review"),
     *("families", "controls", "doctor"),
 ]
-GROUPS = {"regress", "keys"}
-"""Commands of several words; their parts have the options."""
+WITHIN = {"regress": ["add", "list"], "keys": ["add", "list", "revoke"]}
+"""Commands that are groups."""
 
 
 def test_the_commands_are_those_of_the_contract():
     assert list(cli.cli.commands) == COMMANDS
+    groups = {name: list(one.commands) for name, one in cli.cli.commands.items() if isinstance(one, click.Group)}
+    assert groups == WITHIN
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in GROUPS])
-def test_every_command_has_help_json_and_seed(sartor, command):
-    ran = sartor(command, "--help")
+@pytest.mark.parametrize(
+    "words", [(one, *more) for one in COMMANDS for more in [(w,) for w in WITHIN.get(one, ())] or [()]]
+)
+def test_every_command_has_help_json_and_seed(sartor, words):
+    ran = sartor(*words, "--help")
     assert ran.code == 0
     assert "--json" in ran.out
     assert "--seed" in ran.out

@@ -163,6 +163,28 @@ def test_a_double_id_fails_its_batch_and_nothing_else(path):
         assert book.waiting == 0
 
 
+def test_one_bad_row_fails_none_of_those_that_waited_with_it(path, monkeypatch):
+    held = threading.Event()
+    with Journal(path) as book:
+        row = answer()
+        book.append(row)
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "step", lambda name: held.wait(10))
+            first = book.write([answer()])
+            others = [
+                book.write([answer()]),
+                book.write([row]),
+                book.write([answer(label="\ud800")]),
+                book.write([answer()]),
+            ]
+            held.set()
+            first.result(10)
+            failed = [done.exception(10) is not None for done in others]
+        assert failed == [False, True, True, False]
+        assert book.reader().count() == 4
+        assert (book.waiting, book.last_error) == (0, None)
+
+
 def test_who_comes_when_too_many_wait_is_turned_away(path):
     held = threading.Event()
     before = journal.step

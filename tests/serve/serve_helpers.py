@@ -94,6 +94,7 @@ class Child:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, text=True, env=environment, **pipes)
         self.url = ""
+        self.verify = True
 
     def wait_ready(self, within=120.0):
         assert self.process.stdout is not None
@@ -107,7 +108,8 @@ class Child:
         end = time.monotonic() + within
         while time.monotonic() < end:
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                url = self.url.replace("0.0.0.0", "127.0.0.1")
+                if httpx.get(f"{url}/readyz", timeout=5, verify=self.verify).status_code == 200:
                     return
             except httpx.TransportError:
                 pass

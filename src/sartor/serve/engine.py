@@ -12,7 +12,7 @@ import collections
 import math
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -27,12 +27,15 @@ from sartor.families.interface import Base, Writing
 from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.registry.store import Entry
 
-MAX_ROWS = 64
-"""Of one batch."""
+READ_ROWS, WRITTEN_ROWS, TABLE_ROWS = 16, 32, 128
+"""Of one batch: an encoder on a processor gains nothing beyond sixteen texts and loses by padding and caches; a decoder
+reads its weights once for all rows; tables cost next to nothing (LOG.md, 2026-11-25)."""
 MAX_WAITING = 1024
 """Rows that may wait in a lane; who comes then is told when to come again."""
 LINGER_S = 0.003
 """How long a lane waits for those whom it has just answered to ask again."""
+MAX_STREAMS = 32
+"""Answers that are streamed, or wait to be."""
 STUCK_S = 60.0
 FAILED_S = 1.0
 """How long a model that could not be read is not tried again."""
@@ -99,7 +102,7 @@ _Result: TypeAlias = list[Outcome] | Exception
 class Lane:
     """One thread that answers for all models of one base."""
 
-    def __init__(self, name: str, *, max_rows: int = MAX_ROWS, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, name: str, *, max_rows: int = READ_ROWS, max_waiting: int = MAX_WAITING) -> None:
         self.name = name
         self.batches: collections.deque[tuple[int, int]] = collections.deque(maxlen=1000)
         """Works and rows of the last batches."""
@@ -307,14 +310,14 @@ class Engine:
         self,
         *,
         memory_limit: int = 2_000_000_000,
-        max_rows: int = MAX_ROWS,
+        max_rows: int | None = None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """Make an empty engine.
 
         Args:
             memory_limit: bytes of weights and bases that may be resident; what was asked for last stays.
-            max_rows: of one batch.
+            max_rows: of one batch; what suits the kind of models unless given.
             max_waiting: rows that may wait for one base.
         """
         self.memory_limit = memory_limit
@@ -330,6 +333,7 @@ class Engine:
         self._base_lock = threading.Lock()
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="sartor-load")
+        self._writing = 0
         self._streams = ThreadPoolExecutor(4, thread_name_prefix="sartor-stream")
 
     @property
@@ -408,8 +412,8 @@ class Engine:
                 self._bases[key] = base
             shared = self._bases[key]
             if key not in self._lanes:
-                lane = Lane(f"{key[0]}-{key[1][:8]}", max_rows=self._max_rows, max_waiting=self._max_waiting)
-                self._lanes[key] = lane
+                rows = self._max_rows or _suits(found)
+                self._lanes[key] = Lane(f"{key[0]}-{key[1][:8]}", max_rows=rows, max_waiting=self._max_waiting)
         made = of_manifest(found.manifest, found.report, found.weights, shared)
         size = sum(tensor.numel() * tensor.element_size() for tensor in found.weights.values())
         return Loaded(entry, made, self._lanes[key], size)
@@ -460,8 +464,18 @@ class Engine:
             work.dropped = True
 
     async def stream(self, loaded: Loaded, text: str, writing: Writing) -> "Pieces":
-        """Return the pieces of one written answer as they come; closing them stops the writing."""
-        return Pieces(asyncio.get_running_loop(), self._streams, loaded.model, text, writing)
+        """Return the pieces of one written answer as they come; closing them stops the writing.
+
+        Raises:
+            Busy: when too many are being written.
+        """
+        if self._writing >= MAX_STREAMS:
+            raise Busy(1)
+        return Pieces(asyncio.get_running_loop(), self._streams, loaded.model, text, writing, self._count_streams)
+
+    def _count_streams(self, more: int) -> None:
+        with self._base_lock:
+            self._writing += more
 
     def close(self) -> None:
         """Answer what waits, and stop all threads."""
@@ -475,7 +489,13 @@ class Pieces:
     """Pieces of an answer that a thread writes; an asynchronous iterator."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor, of: Model, text: str, writing: Writing
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: ThreadPoolExecutor,
+        of: Model,
+        text: str,
+        writing: Writing,
+        counted: Callable[[int], None],
     ) -> None:
         self._queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
         self._stopped = threading.Event()
@@ -495,7 +515,10 @@ class Pieces:
                 put(error)
             else:
                 put(None)
+            finally:
+                counted(-1)
 
+        counted(1)
         pool.submit(write)
 
     def __aiter__(self) -> "Pieces":
@@ -531,6 +554,13 @@ def _columns(text: str) -> Iterable[str]:
     except msgspec.MsgspecError:
         return (f"no row: {text[:20]}",)
     return row if isinstance(row, dict) else ("no row",)
+
+
+def _suits(of: Model) -> int:
+    """Return how many rows are best answered at once."""
+    if isinstance(of, Writer):
+        return WRITTEN_ROWS
+    return TABLE_ROWS if of.family.reads == "tables" else READ_ROWS
 
 
 def _size_of(base: Any) -> int:

@@ -148,8 +148,8 @@ class Follower:
         while True:
             try:
                 await self.step()
-            except SartorError as error:
-                self._told("error", "", {"while": "following the store", "error": str(error)})
+            except Exception as error:  # whatever it is, tomorrow's aliases must be followed
+                self._told("error", "", {"while": "following the store", "error": f"{type(error).__name__}: {error}"})
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(POLL_S)
 

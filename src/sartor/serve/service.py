@@ -394,10 +394,13 @@ class Service:
                 trial = self._trials.get(name)
                 if trial is None or trial.id != running.id or trial.over:
                     continue
-                await self._count_feedback(name, trial)
-                verdict, reason = canary.judge(trial.canary, trial.champion, self.rules)
-                if verdict != "inconclusive":
-                    await self._conclude(name, trial, verdict == "success", reason)
+                try:
+                    await self._count_feedback(name, trial)
+                    verdict, reason = canary.judge(trial.canary, trial.champion, self.rules)
+                    if verdict != "inconclusive":
+                        await self._conclude(name, trial, verdict == "success", reason)
+                except Exception as error:  # whatever it is, other canaries must be watched
+                    self._event("error", name, {"while": "watching a canary", "error": f"{error}"})
 
     async def _count_feedback(self, name: str, trial: _Trial) -> None:
         if self.journal is None:
