@@ -76,8 +76,11 @@ def main() -> None:
         },
     )
     run = Run("drift", options, seeds=range(options.seeds))
+    measured: dict[str, Any] = {}
     if options.rows is not None:
-        rows = json.loads(options.rows.read_text())["rows"]
+        before = json.loads(options.rows.read_text())
+        rows = before["rows"]
+        measured = before.get("measured") or {key: before[key] for key in ("commit", "date", "load", "seconds")}
     else:
         rows = [row for one in _materials(options, run) for row in judge(one, options, run)]
     peers = json.loads(options.peers.read_text()) if options.peers else {"rows": [], "versions": {}}
@@ -85,7 +88,9 @@ def main() -> None:
     summary = summarise(rows)
     print(to_table(summary))
     name = "drift" if options.side == "report" else "drift-dev"
-    run.write(rows, summary, name=name, base=BASE, side=options.side, peers=peers["versions"], after=AFTER)
+    run.write(
+        rows, summary, name=name, base=BASE, side=options.side, peers=peers["versions"], after=AFTER, measured=measured
+    )
 
 
 def _materials(options: Any, run: Run) -> Iterable[Material]:
