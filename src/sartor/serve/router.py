@@ -539,11 +539,12 @@ def _blocks(views: Views, prototypes: _Prototypes | None, *, own: NDArray[np.boo
     if views.vectors is not None:
         blocks.append(views.vectors)
     if views.words is not None:
-        blocks.append(_unit_rows(views.words))
+        blocks.append(unit_rows(views.words))
     return blocks
 
 
-def _unit_rows(matrix: Any) -> Any:
+def unit_rows(matrix: Any) -> Any:
+    """Return a sparse matrix whose rows have length one; rows of nothing stay nothing."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     return matrix.multiply(1 / np.maximum(lengths, _SMALLEST)[:, None]).tocsr()
 
