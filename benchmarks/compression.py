@@ -1,4 +1,4 @@
-"""(m) What a text classifier loses and gains in int8: accuracy pooled over all test rows, speed, size, cold start.
+"""(q) What a text classifier loses and gains in int8: accuracy pooled over all test rows, speed, size, cold start.
 
     python -m benchmarks.compression --data DATA
 

@@ -1,4 +1,4 @@
-"""(m) Pictures of groups that no anchor learned from: digits, textiles, stains; from 5 and 20 pictures a class.
+"""(t) Pictures of groups that no anchor learned from: digits, textiles, stains; from 5 and 20 pictures a class.
 
     python -m benchmarks.images --data DATA --anchor FILE
 

@@ -1,4 +1,4 @@
-"""(n) Half of the rows, chosen, against halves drawn at random, with right labels and with a tenth of them wrong.
+"""(r) Half of the rows, chosen, against halves drawn at random, with right labels and with a tenth of them wrong.
 
     python -m benchmarks.selection --data DATA
 

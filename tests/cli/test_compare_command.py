@@ -152,6 +152,24 @@ def test_values_are_compared_by_what_they_tell(sartor, few_peers, tmp_path):
     assert "kept" in compare(sartor, "one", "two", "--data", test, "--kpi", kpi).out
 
 
+def test_models_that_write_are_compared_by_exact_answers(sartor, tiny, tmp_path):
+    rows = [(f"say {at}", f"{at}!") for at in range(9)]
+    few = write_csv(tmp_path / "few.csv", rows, ("input", "output"))
+    for name in ("one", "two"):
+        ran = sartor("generate", "Say it", "--examples", few, "--kind", "text-generation", "--name", name)
+        assert ran.code == 0, ran.err
+    kpi = tmp_path / "kpi.yaml"
+    kpi.write_text("kpis: [{name: exact, value: share(right), min: 0}]")
+    ran = compare(sartor, "one", "two", "--data", few, "--kpi", kpi, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["kind"] == "texts"
+    [pair] = ran.json["contests"]
+    assert (pair["gained"], pair["negative_flips"]) == (0, 0)
+    written = ran.json["models"][0]["quality"]["written"]
+    assert written["n"] == 9
+    assert ran.json["models"][0]["kpis"]["values"][0]["value"] == written["exact_match"]["value"]
+
+
 def test_models_of_two_kinds_are_refused(sartor, few_peers, made, parts_csv, test_csv):
     sartor("generate", TASK, "--examples", parts_csv, "--target", "failed", "--name", "fails")
     ran = compare(sartor, "mails", "fails", "--data", test_csv)

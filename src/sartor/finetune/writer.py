@@ -72,9 +72,7 @@ def train(
     clock = clock or Clock()
     most_read, most = limits
     written = [write(model, row, max_tokens=most_read, most=most) for row in rows]
-    trained = {
-        path: tuple(part.detach().float().clone().requires_grad_() for part in both) for path, both in adapter.items()
-    }
+    trained = {path: tuple(map(_leaf, both)) for path, both in adapter.items()}
     leaves = [part for both in trained.values() for part in both]
     began = [part.detach().clone() for part in leaves]
     layer = lowest_layer(adapter)
@@ -96,10 +94,8 @@ def train(
     try:
         while not budget.spent(clock.seconds, len(losses)):
             loss = losses_of(next(order)).mean()
-            away = sum(
-                (((part - start) ** 2).sum() for part, start in zip(leaves, began, strict=True)), torch.zeros(())
-            )
-            (loss + NEAR * away).backward()
+            away = [((part - start) ** 2).sum() for part, start in zip(leaves, began, strict=True)]
+            (loss + NEAR * torch.stack(away).sum()).backward()
             torch.nn.utils.clip_grad_norm_(leaves, MAX_NORM)
             optimizer.step()
             optimizer.zero_grad()
