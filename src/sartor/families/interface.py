@@ -216,6 +216,89 @@ class NumberFamily(Family, Generic[F]):
         """Return the baselines this family must be shown beside."""
 
 
+# --- families that tell what is unusual ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unusualness:
+    """How unusual N inputs are."""
+
+    scores: FloatArray
+    """(N,) larger is more unusual."""
+    threshold: float
+    """Above it an input is unusual."""
+
+    @property
+    def unusual(self) -> BoolArray:
+        """Return (N,) whether each is."""
+        return self.scores > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """Inputs that something was done to, by rule: a stand-in for what is bad, where nobody has a bad one."""
+
+    kind: str
+    title: str
+    inputs: Sequence[str]
+    """One for each input that was given, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualControl(Generic[F]):
+    """An honest baseline: made from the same rows, judged on the same rows."""
+
+    name: str
+    title: str
+    answer: Callable[[Requirement, F, F, int], FloatArray]
+    """``answer(requirement, support, features, seed)`` -> (N,) scores for ``features``, larger is more unusual."""
+
+
+class UnusualFamily(Family, Generic[F]):
+    """Good inputs alone in, how unusual another one is out."""
+
+    least: ClassVar[int]
+    """Good inputs that it takes."""
+    false_alarms: ClassVar[float]
+    """Share of good inputs that may be called unusual."""
+
+    @abstractmethod
+    def encode(self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent) -> F:
+        """Encode inputs, one row each, in order."""
+
+    @abstractmethod
+    def generate(self, requirement: Requirement, support: F, groups: IntArray, *, seed: int) -> Weights:
+        """Emit the weights of the target from good rows. Deterministic; their order does not matter.
+
+        The threshold is such that a good row that is not among them lies above it in :attr:`false_alarms` of cases.
+
+        Args:
+            requirement: what is generated.
+            support: N good rows.
+            groups: (N,) rows of one group (the same look) are left out together.
+            seed: of whatever is drawn.
+
+        Raises:
+            TaskError: when there are fewer than :attr:`least`.
+        """
+
+    @abstractmethod
+    def predict(self, requirement: Requirement, weights: Weights, features: F) -> Unusualness:
+        """Answer for encoded rows with generated weights."""
+
+    @abstractmethod
+    def heat(self, requirement: Requirement, weights: Weights, features: F) -> FloatArray:
+        """Return (N, H, W) where in an input the unusual lies; 0 is usual, 1 is as much as the threshold."""
+
+    @abstractmethod
+    def plant(self, base: Any, inputs: Sequence[str], *, seed: int) -> Sequence[Planted]:
+        """Return copies of inputs that something was done to, by rule, a list for each kind."""
+
+    @abstractmethod
+    def controls(self, requirement: Requirement) -> Sequence[UnusualControl[F]]:
+        """Return the baselines this family must be shown beside."""
+
+
 # --- families that write -----------------------------------------------------------------------------------
 
 
