@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from typing_extensions import override
 
 from sartor import families, settings
-from sartor.data import records
+from sartor.data import picture_rows, records
 from sartor.errors import BundleError, DataError
 from sartor.families.interface import (
     Base,
@@ -33,8 +33,8 @@ from sartor.registry import bundle, store
 from sartor.registry.card import model_card
 from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_json, silent, to_json
 
-Inputs: TypeAlias = Sequence[str] | Sequence[Mapping[str, Any]] | records.Frame
-"""Texts; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
+Inputs: TypeAlias = Sequence[str] | Sequence[Path] | Sequence[Mapping[str, Any]] | records.Frame
+"""Texts; or paths of pictures; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
 WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
 
 
@@ -103,7 +103,12 @@ class Model:
             DataError: when they are one input, not several.
         """
         if self.family.reads == "tables":
-            return records.inputs_of(inputs)
+            rows: Any = inputs
+            return records.inputs_of(rows)
+        if self.family.reads == "pictures":
+            if isinstance(inputs, str | Path):
+                raise DataError("Give a list of pictures, not one: model.predict([path]).")
+            return [picture_rows.as_source(picture) for picture in inputs]
         if isinstance(inputs, str):  # a str is a sequence of str, and would be answered letter by letter
             raise DataError("Give a list of texts, not one text: model.predict([text]).")
         return [str(text) for text in inputs]

@@ -19,7 +19,7 @@ import numpy as np
 from sartor import families, settings
 from sartor.assets import catalogue
 from sartor.data import load as loading
-from sartor.data import records, split
+from sartor.data import looks, picture_rows, records, split
 from sartor.data.table import read_table
 from sartor.errors import DataError, StorageError
 from sartor.evaluate import cost, gate, numbers, proof, testfile, written
@@ -36,7 +36,7 @@ from sartor.families.interface import (
 from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
-from sartor.requirement import tables
+from sartor.requirement import pictures, tables
 from sartor.requirement.heuristic import Understood, understand
 from sartor.types import (
     BUNDLE_FORMAT,
@@ -56,9 +56,9 @@ from sartor.types import (
     silent,
 )
 
-RowsLike = Rows | str | Path | records.Frame | Iterable[Example | tuple[str, str] | Mapping[str, Any]] | None
-"""A file, a table, or pairs of text and label, or dicts with the keys text/label or input/output (or a table's columns,
-where the task has a target)."""
+RowsLike = Rows | str | Path | records.Frame | Iterable[Example | tuple[str | Path, str] | Mapping[str, Any]] | None
+"""A file, a folder of pictures, a table, or pairs of text (or a picture's path) and label, or dicts with the keys
+text/label or input/output (or a table's columns, where the task has a target)."""
 
 
 _COST_SECONDS = 0.7
@@ -228,6 +228,8 @@ def _known_rows(model: Model, path: Path, columns: Columns, progress: Progress) 
     """Return the rows of a file with what each should have been answered."""
     if model.family.reads == "tables":
         return records.read_records(path, columns.output or model.requirement.target, progress=progress)
+    if model.family.reads == "pictures":
+        return picture_rows.read_pictures(path, columns, progress=progress)
     return loading.read_rows(path, columns, need_labels=True, progress=progress)
 
 
@@ -341,6 +343,10 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     tabular = task.target is not None or task.kind in tables.KINDS
     if records.is_frame(source):
         return records.of_rows(source, task.target)
+    if _of_pictures(task, source):
+        if isinstance(source, str | Path):
+            return picture_rows.read_pictures(Path(source), task.columns, progress=progress)
+        return picture_rows.of_pairs(source, progress=progress)
     if isinstance(source, str | Path):
         if tabular:
             return records.read_records(Path(source), task.target, progress=progress)
@@ -351,10 +357,19 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
 
 
+def _of_pictures(task: Task, source: RowsLike) -> bool:
+    """Whether the rows are pictures, because the task says so, or in a folder and it does not say otherwise."""
+    if task.kind is not None or task.target is not None:
+        return task.target is None and pictures.reads_pictures(task.kind)
+    return isinstance(source, str | Path) and picture_rows.is_of_pictures(Path(source))
+
+
 def _rows_of_some_kind(path: Path, task: Task, progress: Progress) -> Rows:
-    """Return the rows of a file of which nobody said whether it holds texts or a table; it is read once."""
+    """Return the rows of a file of which nobody said what it holds: texts, a table or pictures; it is read once."""
     progress("load", 0, 0)
     table = read_table(path, task.columns)
+    if task.kind is None and picture_rows.looks_like_pictures(table, task.columns):
+        return picture_rows.rows_of(table, path, task.columns, progress=progress)
     if records.looks_like_a_table(table, task.columns):
         return records.rows_of(table, task.target, progress=progress)
     return loading.rows_of(table, task.columns, need_labels=True, progress=progress)
@@ -372,8 +387,11 @@ def gather_unlabelled(
     if source is None:
         return None
     if isinstance(source, str | Path):
+        if _of_pictures(task, source):
+            found, notes = picture_rows.read_names(Path(source), replace(task.columns, output=None), progress=progress)
+            return Rows(tuple(Example(one.path) for one in found), notes, pictures=True)
         return loading.read_rows(Path(source), replace(task.columns, output=None), need_labels=False, progress=progress)
-    return Rows(tuple(Example(text) for text in source))
+    return Rows(tuple(Example(str(text)) for text in source))
 
 
 def encode(family: LabelFamily[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
@@ -503,10 +521,13 @@ def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:
 
 
 def _groups(understood: Understood) -> Any:
-    return split.group_by_text([example.input for example in understood.examples])
+    inputs = [example.input for example in understood.examples]
+    if families.load(understood.requirement.family).reads == "pictures":
+        return looks.group_by_look(inputs)
+    return split.group_by_text(inputs)
 
 
-def _example(row: Example | tuple[str, str] | Mapping[str, str]) -> Example:
+def _example(row: Example | tuple[str | Path, str] | Mapping[str, str]) -> Example:
     match row:
         case Example():
             return row

@@ -138,6 +138,8 @@ class Rows:
     """The file's name, or "" for rows given in Python."""
     target: str = ""
     """Name of the column that the outputs stood in, where rows are those of a table (:mod:`sartor.data.records`)."""
+    pictures: bool = False
+    """Whether inputs are paths of pictures (:mod:`sartor.data.picture_rows`)."""
 
 
 # --- what we understood ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ Dimension key:   N: pictures   C: labels   D: width of a block
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import scipy.special
@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from sartor.data.pictures import decode
 from sartor.errors import TaskError
-from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, Prediction
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, Prediction, Reads
 from sartor.nn import picture_baselines, picture_features, solve
 from sartor.nn.picture_base import PictureBase, load_picture_base
 from sartor.nn.picture_features import BLOCKS, PictureFeatures
@@ -45,7 +45,7 @@ class ImageClassification(LabelFamily[PictureFeatures]):
     name: ClassVar[str] = "image-classification"
     summary: ClassVar[str] = "puts a picture under one of your labels, and says when none fits"
     generator: ClassVar[str] = "picture-floor/1"
-    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "pictures"
+    reads: ClassVar[Reads] = "pictures"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> PictureBase:

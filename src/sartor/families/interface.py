@@ -26,6 +26,8 @@ from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weig
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+Reads: TypeAlias = Literal["texts", "tables", "pictures"]
+"""What a family's inputs are."""
 
 
 class Features(Protocol):
@@ -128,8 +130,7 @@ class Family(ABC):
     """One line for a person."""
     generator: ClassVar[str]
     """Name and version of what emits the weights, as ``floor/1``."""
-    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "texts"
-    """What its inputs are."""
+    reads: ClassVar[Reads] = "texts"
 
     @abstractmethod
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> Base:
