@@ -26,6 +26,8 @@ from sartor.families.interface import (
     LabelFamily,
     NumberFamily,
     Prediction,
+    UnusualFamily,
+    Unusualness,
     Writing,
     WritingFamily,
 )
@@ -214,6 +216,30 @@ class Regressor(Model):
         return float(1 - ((self.predict(inputs) - right) ** 2).sum() / total)
 
 
+class Detector(Model):
+    """A model that says how unusual a picture is beside good ones."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> UnusualFamily[Any]:
+        return families.load_unusual(self.manifest.family)
+
+    def judge(self, inputs: Inputs, *, progress: Progress = silent) -> Unusualness:
+        """Return scores and the threshold above which an input is unusual, inputs in order."""
+        features = self.family.encode(self.base, self.requirement, self.several(inputs), progress=progress)
+        return self.family.predict(self.requirement, self.weights, features)
+
+    @override
+    def predict(self, inputs: Inputs) -> NDArray[np.bool_]:
+        """Return (N,) whether each input is unusual."""
+        return self.judge(inputs).unusual
+
+    def heat(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N, H, W) where in an input the unusual lies: 0 is usual, 1 is the worst that good inputs have."""
+        features = self.family.encode(self.base, self.requirement, self.several(inputs))
+        return self.family.heat(self.requirement, self.weights, features)
+
+
 class Writer(Model):
     """A model that writes texts."""
 
@@ -259,6 +285,8 @@ def of_manifest(manifest: Manifest, report: Report, weights: Weights, base: Base
             return Writer(manifest, report, weights, base)
         case NumberFamily():
             return Regressor(manifest, report, weights, base)
+        case UnusualFamily():
+            return Detector(manifest, report, weights, base)
         case _:
             return Classifier(manifest, report, weights, base)
 

@@ -379,7 +379,7 @@ def _singles(mean: Floats, whiten: Floats) -> tuple[NDArray[np.float32], NDArray
 
 def _look(gaussian: Gaussian, map_NCHW: Halves) -> tuple[NDArray[np.float32], Floats]:
     """Return (N, P) distances and (N,) shifts of the whole."""
-    n, c, *size = map_NCHW.shape
+    n, size = len(map_NCHW), map_NCHW.shape[2:]
     distances, shifts = np.empty((n, math.prod(size)), dtype=np.float32), np.empty(n)
     for at, one in enumerate(map_NCHW):
         white_CP = gaussian.whitened(one[None])[0]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sartor import families
 from sartor.data import clean
+from sartor.data.good_names import good_label
 from sartor.data.picture_folders import MOST_CLASSES
 from sartor.errors import DataError, TaskError
 from sartor.requirement.understood import Understood, described
@@ -66,6 +67,9 @@ def understand_pictures(
     labels, why = _labels(task, examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     kind, why_kind = _kind(task, labels, examples, rows)
+    if kind == ANOMALIES:
+        labels, why_good = _good(labels)
+        why = (*why, *why_good)
     notes = (
         *rows.notes,
         *cut,
@@ -113,6 +117,26 @@ def _kind(task: Task, labels: Sequence[Label], examples: Sequence[Example], rows
     _check_many(labels, len(examples))
     why = "as the task says" if task.kind else "because pictures are to be put into classes"
     return CLASSES, Note("kind", f"Kind: {CLASSES}, {why}.")
+
+
+def _good(labels: tuple[Label, ...]) -> tuple[tuple[Label, ...], tuple[Note, ...]]:
+    """Return the label of good pictures, where pictures have labels.
+
+    Raises:
+        TaskError: when there are several, and none is known to be the good one.
+    """
+    with_pictures = [label for label in labels if label.rows]
+    if len(with_pictures) < 2:
+        return tuple(with_pictures), ()
+    name = good_label([label.name for label in with_pictures])
+    if name is None:
+        raise TaskError(
+            f"Which pictures are good? The classes are {_some([label.name for label in with_pictures])}. Call the "
+            "folder of good ones 'good', or give it alone."
+        )
+    others = [label.name for label in with_pictures if label.name != name]
+    text = f"{name!r} is taken for the good ones; {_some(others)} only measure what is found."
+    return tuple(label for label in with_pictures if label.name == name), (Note("labels", text),)
 
 
 def _one_class(labels: Sequence[Label], pictures: int) -> str:
