@@ -12,7 +12,10 @@ from sartor.types import Columns, Report, to_json
 @click.command()
 @click.argument("model")
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled rows; default: the stored proof."
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Labelled rows, or a folder of pictures; default: the stored proof.",
 )
 @click.option(
     "--examples",
@@ -61,7 +64,7 @@ def evaluate(
     if as_json:
         console.print_json(to_json(report))
         return
-    print_report(report)
+    print_report(report, loaded.family.reads)
     warnings = [note for note in report.notes if note.level == "warning"]
     console.print_notes(warnings)
     if html is not None:
@@ -70,8 +73,8 @@ def evaluate(
         console.next_step(f"sartor evaluate {model}{f' --data {data}' if data else ''} --html report.html")
 
 
-def print_report(report: Report) -> None:
-    """Print a report for a person: headline, comparison, labels, promises, cost."""
+def print_report(report: Report, reads: str = "texts") -> None:
+    """Print a report for a person: headline, comparison, labels, promises, cost; ``reads`` is what the model reads."""
     from sartor.evaluate import render
 
     console.say(click.style(report.headline, bold=True))
@@ -92,9 +95,10 @@ def print_report(report: Report) -> None:
     for line in _lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
+        what = "pictures" if reads == "pictures" else "texts"
         console.say(
             f"One answer takes {cost.latency_p50_ms:.0f} ms (p95 {cost.latency_p95_ms:.0f} ms); in bulk "
-            f"{cost.texts_per_second:,.0f} texts/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
+            f"{cost.texts_per_second:,.0f} {what}/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
             f"{cost.peak_memory_mb:,.0f} MB; on {cost.machine}."
         )
 

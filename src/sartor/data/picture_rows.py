@@ -130,9 +130,40 @@ def read_names(path: Path, columns: Columns, *, progress: Progress = silent) -> 
             raise no_picture(found)
         return found.pictures, notes_of_files(found)
     if path.suffix.lower() in SUFFIXES:
-        return [Found(os.path.abspath(path), shown(str(path)))], ()
+        return read_arguments([str(path)], progress=progress)
     table, named = _named_in(read_table(path, columns), path, columns)
     return named, table.notes
+
+
+def read_arguments(arguments: Sequence[str], *, progress: Progress = silent) -> tuple[list[Found], tuple[Note, ...]]:
+    """Return the pictures that are named one by one, none opened; a folder among them stands for all in it.
+
+    Pictures of a folder are known by their paths within it; where it is not the only argument, it goes before them.
+
+    Raises:
+        DataError: when a folder has none.
+    """
+    pictures: list[Found] = []
+    notes: tuple[Note, ...] = ()
+    for argument in arguments:
+        if os.path.isdir(argument):
+            inside, told = read_names(Path(argument), Columns(), progress=progress)
+            if len(arguments) > 1:
+                inside = [one._replace(name=os.path.join(shown(argument), one.name)) for one in inside]
+            pictures, notes = [*pictures, *inside], (*notes, *told)
+        else:
+            name = short(argument) if argument.startswith(DATA_URI) else shown(argument)
+            pictures.append(Found(as_source(argument), name))
+    return pictures, notes
+
+
+def problems(found: Sequence[Found]) -> list[str]:
+    """Return for each picture a sentence that says why it cannot be used, "" where it can."""
+    return [_sentence(one, told) if isinstance(told, PictureError) else "" for one, told in _checked(found, silent)]
+
+
+def _sentence(one: Found, told: PictureError) -> str:
+    return f"The picture {one.name!r} {told.why}." if one.path else "This row names no picture."
 
 
 def as_source(picture: Any) -> str:
@@ -163,7 +194,9 @@ def _named_in(table: Table, path: Path, columns: Columns) -> tuple[Table, list[F
 
 
 def _cell(cell: str, folder: Path) -> Found:
-    if not cell or cell.startswith(DATA_URI):
+    if not cell:
+        return Found("", "", why_not="is not named")
+    if cell.startswith(DATA_URI):
         return Found(cell, short(cell))
     path = folder / cell
     if "\\" in cell and not os.path.lexists(path):  # as Windows writes it
