@@ -98,6 +98,14 @@ class Model:
         """Return one answer for each input, in order: a label, a value, or a text."""
         raise NotImplementedError
 
+    def heat(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N, H, W) where in each picture lies what the answer rests on (:meth:`Family.heat`).
+
+        Raises:
+            TaskError: where the model reads no pictures.
+        """
+        return self.family.heat(self.base, self.requirement, self.weights, self.several(inputs))
+
     def several(self, inputs: Inputs) -> list[str]:
         """Return inputs as the family reads them.
 
@@ -233,11 +241,6 @@ class Detector(Model):
     def predict(self, inputs: Inputs) -> NDArray[np.bool_]:
         """Return (N,) whether each input is unusual."""
         return self.judge(inputs).unusual
-
-    def heat(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Return (N, H, W) where in an input the unusual lies: 0 is usual, 1 is the worst that good inputs have."""
-        features = self.family.encode(self.base, self.requirement, self.several(inputs))
-        return self.family.heat(self.requirement, self.weights, features)
 
 
 class Writer(Model):

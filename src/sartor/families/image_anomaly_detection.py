@@ -67,10 +67,11 @@ class ImageAnomalyDetection(UnusualFamily[PictureMaps]):
         return Unusualness(unusual.score(learned, unusual.look(learned, features)), learned.threshold)
 
     @override
-    def heat(self, requirement: Requirement, weights: Weights, features: PictureMaps) -> FloatArray:
+    def heat(self, base: PictureBase, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
         learned = unusual.from_weights(weights)
         usual, limit = learned.limit
-        return (unusual.look(learned, features).map_NHW - usual) / max(limit - usual, 1e-12)
+        seen = unusual.look(learned, self.encode(base, requirement, inputs))
+        return ((seen.map_NHW - usual) / max(limit - usual, 1e-12)).astype(np.float64)
 
     @override
     def plant(self, base: PictureBase, inputs: Sequence[str], *, seed: int) -> Sequence[Planted]:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, T
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.errors import TaskError
 from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weights, silent
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -143,6 +144,17 @@ class Family(ABC):
     @abstractmethod
     def head(self, weights: Weights) -> str:
         """Return the name of what answers, as ``ridge`` or ``generated``."""
+
+    def heat(self, base: Any, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
+        """Return (N, H, W) where in each input lies what the answer rests on.
+
+        Of a family that labels: what speaks for the answer (against it where negative), on a scale of the input's own.
+        Of one that tells what is unusual: 0 is usual, 1 the worst that good inputs have.
+
+        Raises:
+            TaskError: where answers rest on no place.
+        """
+        raise TaskError(f"Models of the family {self.name!r} read no pictures: there is no place to point at.")
 
 
 # --- families that label -----------------------------------------------------------------------------------
@@ -286,10 +298,6 @@ class UnusualFamily(Family, Generic[F]):
     @abstractmethod
     def predict(self, requirement: Requirement, weights: Weights, features: F) -> Unusualness:
         """Answer for encoded rows with generated weights."""
-
-    @abstractmethod
-    def heat(self, requirement: Requirement, weights: Weights, features: F) -> FloatArray:
-        """Return (N, H, W) where in an input the unusual lies; 0 is usual, 1 is as much as the threshold."""
 
     @abstractmethod
     def plant(self, base: Any, inputs: Sequence[str], *, seed: int) -> Sequence[Planted]:

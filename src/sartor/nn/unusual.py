@@ -9,10 +9,10 @@ kept: what is stored are means over all good pictures and one whitening matrix a
 Whether a place has a mean of its own (parts that lie the same way in every picture) or all places share one (surfaces),
 and how far the covariance is shrunk, is what makes pictures that were left out most likely.
 
-A picture's score is the largest of a few summaries of its map (its worst spot, its worst tenth, the whole, the shift of
-the whole), each in standard deviations of good pictures that were left out; the threshold is the rank among these that
-keeps the false alarms (split conformal prediction: Vovk et al. 2005, cross-fitted as Barber et al. 2021,
-https://doi.org/10.1214/20-AOS1965).
+A picture's score is the larger of two summaries of its map (its worst tenth, the whole), each in standard deviations of
+good pictures that were left out; the threshold is the rank among these that keeps the false alarms (split conformal
+prediction: Vovk et al. 2005, cross-fitted as Barber et al. 2021, https://doi.org/10.1214/20-AOS1965). Stages and
+summaries were chosen by drawn surfaces with drawn defects.
 
 Dimension key:   N: pictures   C: channels   H, W: height and width of a map   P: places   D: width   S: summaries
 """
@@ -20,6 +20,7 @@ Dimension key:   N: pictures   C: channels   H, W: height and width of a map   P
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -40,9 +41,9 @@ Ints: TypeAlias = NDArray[np.int64]
 Pixels: TypeAlias = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
-STAGES: Mapping[str, tuple[int, int]] = {"fine": (1, 2), "middle": (2, 1), "coarse": (3, 1)}
-"""Name -> stage of the net, counted from 0, and how many of its places a side are averaged to one: strides 8, 8, 16."""
-SUMMARIES = ("spot", "tenth", "whole", "shift")
+STAGES: Mapping[str, int] = MappingProxyType({"fine": 2, "middle": 4, "coarse": 5})
+"""Name -> stage of the net, counted from 0: strides 8, 16, 32."""
+SUMMARIES = ("tenth", "whole")
 FALSE_ALARMS = 0.05
 """Share of good pictures that may be called unusual."""
 LEAST = 3
@@ -50,7 +51,7 @@ LEAST = 3
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Of a covariance towards its diagonal."""
 PICTURES_AT_ONCE = 8
-_SPOT, _TENTH = 0.01, 0.1
+_WORST, _TENTH = 0.01, 0.1
 """Shares of places."""
 _FOLDS = 10
 _MOST_CHOSEN_BY = 60
@@ -67,7 +68,7 @@ class PictureMaps:
     """Encoded pictures, one row each."""
 
     maps: Mapping[str, Halves]
-    """Name of :data:`STAGES` -> (N, C, H, W), averaged over 3 by 3 places."""
+    """Name of :data:`STAGES` -> (N, C, H, W), averaged over the 3 by 3 places around."""
     pooled: NDArray[np.float32]
     """(N, D) unit vectors of the net's last layer; for the controls."""
     pixels: NDArray[np.float32]
@@ -122,15 +123,14 @@ def _encoded(net: PictureNet, pictures_NSSC: Pixels) -> tuple[NDArray[np.floatin
     seen = torch.from_numpy(pictures_NSSC).to(net.device)
     every = net.maps(seen)
     # float16 ends at 65,504, far above what a folded net's stages hold
-    maps = (_around(every[stage], together).half().cpu().numpy() for stage, together in STAGES.values())
+    maps = (_around(every[stage]).half().cpu().numpy() for stage in STAGES.values())
     pooled = unit(every[-1].mean(dim=(2, 3)).cpu().numpy())
     return (*maps, pooled, _pixel_statistics(pictures_NSSC))
 
 
-def _around(map_NCHW: Tensor, together: int) -> Tensor:
-    """Return each place as the mean of the 3 by 3 around it, ``together`` places a side made one before."""
-    small = functional.avg_pool2d(map_NCHW, together, ceil_mode=True) if together > 1 else map_NCHW
-    return functional.avg_pool2d(functional.pad(small, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+def _around(map_NCHW: Tensor) -> Tensor:
+    """Return each place as the mean of the 3 by 3 around it."""
+    return functional.avg_pool2d(functional.pad(map_NCHW, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 def _pixel_statistics(pictures_NSSC: Pixels) -> NDArray[np.float32]:
@@ -156,10 +156,15 @@ class Gaussian:
     scale: float
     """Mean distance of places in good pictures that were left out; distances are in it."""
 
-    def whitened(self, map_NCHW: Halves) -> NDArray[np.float32]:
-        """Return (N, C, P)."""
-        flat_NCP = map_NCHW.reshape(*map_NCHW.shape[:2], -1).astype(np.float32)
-        return np.matmul(self.whiten, flat_NCP - self.mean)
+    def distances(self, map_NCHW: Halves) -> NDArray[np.float32]:
+        """Return (N, H, W) squared distances, the mean over channels, in ``scale``."""
+        n, _, *size = map_NCHW.shape
+        found = np.empty((n, *size), dtype=np.float32)
+        for at, picture_CHW in enumerate(map_NCHW):  # one at a time: all of them in float32 would fill the memory
+            flat_CP = picture_CHW.reshape(len(picture_CHW), -1).astype(np.float32)
+            white_CP = self.whiten @ (flat_CP - self.mean)
+            found[at] = (white_CP**2).mean(axis=0).reshape(size) / self.scale
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +211,8 @@ def _fit(found: _Moments, *, placed: bool, shrinkage: float) -> tuple[Floats, Fl
     return mean, whiten, 2 * float(np.log(np.diagonal(lower)).sum())
 
 
-def _distances(mean: Floats, whiten: Floats, map_NCHW: Halves) -> NDArray[np.float32]:
-    """Return (N, P) squared distances, a channel."""
-    gaussian = Gaussian(mean.astype(np.float32), whiten.astype(np.float32), 1.0)
-    return np.stack([(gaussian.whitened(one[None])[0] ** 2).mean(axis=0) for one in map_NCHW])
+def _gaussian(mean: Floats, whiten: Floats, scale: float = 1.0) -> Gaussian:
+    return Gaussian(mean.astype(np.float32), whiten.astype(np.float32), scale)
 
 
 def _chosen(parts: Sequence[_Moments], held: Sequence[Halves]) -> tuple[bool, float]:
@@ -222,7 +225,10 @@ def _chosen(parts: Sequence[_Moments], held: Sequence[Halves]) -> tuple[bool, fl
         for at, (placed, shrinkage) in enumerate(ways):
             if len(pictures) and not (placed and others.pictures < 2):
                 mean, whiten, volume = _fit(others, placed=placed, shrinkage=shrinkage)
-                likely[at] -= len(pictures) * volume + len(mean) * _distances(mean, whiten, pictures).mean(1).sum()
+                likely[at] -= (
+                    len(pictures) * volume
+                    + len(mean) * _gaussian(mean, whiten).distances(pictures).mean(axis=(1, 2)).sum()
+                )
             else:
                 likely[at] -= np.inf if len(pictures) else 0
     return ways[int(likely.argmax())]
@@ -244,8 +250,6 @@ class Learned:
     """All that is kept of good pictures."""
 
     stages: Mapping[str, Gaussian]
-    shift: Mapping[str, float]
-    """Of each stage: mean shift of the whole in good pictures that were left out."""
     middle: Floats
     """(S,) mean of each summary's logarithm in good pictures that were left out."""
     spread: Floats
@@ -282,37 +286,28 @@ def learn(features: PictureMaps, groups: Ints) -> Learned:
     folds = fold_rows(groups[order])
     stages: dict[str, Gaussian] = {}
     distances: dict[str, NDArray[np.float32]] = {}
-    shifts: dict[str, Floats] = {}
     for name, maps in features.maps.items():
         parts = [_moments(maps[rows]) for rows in folds]
         placed, shrinkage = _chosen(parts, [maps[_few(rows, len(features))] for rows in folds])
         whole = _together(parts)
-        distances[name] = np.empty((len(features), whole.first_CP.shape[1]), dtype=np.float32)
-        shifts[name] = np.empty(len(features))
+        found_NHW = np.empty((len(features), *maps.shape[2:]), dtype=np.float32)
         for part, rows in zip(parts, folds, strict=True):
             mean, whiten, _ = _fit(whole.without(part), placed=placed, shrinkage=shrinkage)
-            distances[name][rows], shifts[name][rows] = _look(Gaussian(*_singles(mean, whiten), 1.0), maps[rows])
+            found_NHW[rows] = _gaussian(mean, whiten).distances(maps[rows])
         mean, whiten, _ = _fit(whole, placed=placed, shrinkage=shrinkage)
-        stages[name] = Gaussian(*_singles(mean, whiten), max(float(distances[name].mean()), 1e-12))
-    means = {name: max(float(shift.mean()), 1e-12) for name, shift in shifts.items()}
-    shapes = {name: maps.shape[2:] for name, maps in features.maps.items()}
-    scaled = {name: found / stages[name].scale for name, found in distances.items()}
-    seen = _summed(scaled, {name: shift / means[name] for name, shift in shifts.items()}, shapes)
+        stages[name] = _gaussian(mean, whiten, max(float(found_NHW.mean()), 1e-12))
+        distances[name] = found_NHW / stages[name].scale
+    seen = _summed(distances)
     middle, spread = seen.logs_NS.mean(axis=0), _spread(seen.logs_NS)
-    scores = _scores(seen.logs_NS, middle, spread)
-    worst = np.exp(seen.logs_NS[:, SUMMARIES.index("spot")])
-    limit = (float(np.median(seen.map_NHW)), float(np.quantile(worst, 1 - FALSE_ALARMS)))
-    return Learned(stages, means, middle, spread, threshold_of(scores), limit)
+    threshold = threshold_of(_scores(seen.logs_NS, middle, spread))
+    worst_N = _largest(seen.map_NHW, _WORST)
+    limit = (float(np.median(seen.map_NHW)), float(np.quantile(worst_N, 1 - FALSE_ALARMS)))
+    return Learned(stages, middle, spread, threshold, limit)
 
 
 def look(learned: Learned, features: PictureMaps) -> Seen:
     """Return what a model sees in pictures."""
-    scaled: dict[str, NDArray[np.float32]] = {}
-    shifts: dict[str, Floats] = {}
-    for name, gaussian in learned.stages.items():
-        scaled[name], shift = _look(gaussian, features.maps[name])
-        shifts[name] = shift / learned.shift[name]
-    return _summed(scaled, shifts, {name: features.maps[name].shape[2:] for name in learned.stages})
+    return _summed({name: gaussian.distances(features.maps[name]) for name, gaussian in learned.stages.items()})
 
 
 def score(learned: Learned, seen: Seen) -> Floats:
@@ -373,36 +368,18 @@ def _few(rows: Ints, n: int) -> Ints:
     return rows[: max(1, math.ceil(len(rows) * min(1.0, _MOST_CHOSEN_BY / n)))]
 
 
-def _singles(mean: Floats, whiten: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return mean.astype(np.float32), whiten.astype(np.float32)
-
-
-def _look(gaussian: Gaussian, map_NCHW: Halves) -> tuple[NDArray[np.float32], Floats]:
-    """Return (N, P) distances and (N,) shifts of the whole."""
-    n, size = len(map_NCHW), map_NCHW.shape[2:]
-    distances, shifts = np.empty((n, math.prod(size)), dtype=np.float32), np.empty(n)
-    for at, one in enumerate(map_NCHW):
-        white_CP = gaussian.whitened(one[None])[0]
-        distances[at] = (white_CP**2).mean(axis=0) / gaussian.scale
-        shifts[at] = (white_CP.mean(axis=1, dtype=np.float64) ** 2).mean()
-    return distances, shifts
-
-
-def _summed(
-    scaled: Mapping[str, NDArray[np.float32]], shifts: Mapping[str, Floats], shapes: Mapping[str, tuple[int, ...]]
-) -> Seen:
+def _summed(scaled: Mapping[str, NDArray[np.float32]]) -> Seen:
     """Return the mean over stages, on the finest grid, and its summaries."""
-    finest = max(shapes.values())
-    n = len(next(iter(scaled.values())))
-    map_NHW = np.zeros((n, *finest), dtype=np.float32)
-    for name, found_NP in scaled.items():
-        map_NHW += enlarged(found_NP.reshape(n, *shapes[name]), finest)
-    map_NHW /= len(scaled)
-    flat_NP = -np.sort(-map_NHW.reshape(n, -1), axis=1)
-    places = flat_NP.shape[1]
-    shift = sum(shifts.values()) / len(shifts) if n else np.zeros(0)
-    summaries = [flat_NP[:, : max(1, round(share * places))].mean(axis=1) for share in (_SPOT, _TENTH, 1.0)]
-    return Seen(map_NHW, np.log(np.stack([*summaries, shift], axis=1).astype(np.float64) + 1e-12))
+    finest = max(found_NHW.shape[1:] for found_NHW in scaled.values())
+    map_NHW = np.mean([enlarged(found_NHW, finest) for found_NHW in scaled.values()], axis=0, dtype=np.float32)
+    summaries = np.stack([_largest(map_NHW, _TENTH), _largest(map_NHW, 1.0)], axis=1)
+    return Seen(map_NHW, np.log(summaries + 1e-12))
+
+
+def _largest(map_NHW: NDArray[np.float32], share: float) -> Floats:
+    """Return (N,) the mean of a share of the places, the largest."""
+    flat_NP = -np.sort(-map_NHW.reshape(len(map_NHW), math.prod(map_NHW.shape[1:])), axis=1)
+    return flat_NP[:, : max(1, round(share * flat_NP.shape[1]))].mean(axis=1, dtype=np.float64)
 
 
 def enlarged(map_NHW: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
@@ -437,7 +414,7 @@ def to_weights(learned: Learned) -> dict[str, Tensor]:
         lower = np.tril_indices(len(gaussian.whiten))
         found[f"{name}.mean"] = torch.from_numpy(gaussian.mean)
         found[f"{name}.whiten"] = torch.from_numpy(gaussian.whiten[lower])
-        found[f"{name}.scale"] = torch.tensor([gaussian.scale, learned.shift[name]], dtype=torch.float32)
+        found[f"{name}.scale"] = torch.tensor(gaussian.scale, dtype=torch.float32)
     summaries = np.stack([learned.middle, learned.spread]).astype(np.float32)
     return found | {
         "summaries": torch.from_numpy(summaries),
@@ -449,16 +426,14 @@ def to_weights(learned: Learned) -> dict[str, Tensor]:
 def from_weights(weights: Mapping[str, Tensor]) -> Learned:
     """Return what :func:`to_weights` wrote."""
     stages: dict[str, Gaussian] = {}
-    shift: dict[str, float] = {}
     for name in STAGES:
         mean = weights[f"{name}.mean"].numpy()
         whiten = np.zeros((len(mean), len(mean)), dtype=np.float32)
         whiten[np.tril_indices(len(mean))] = weights[f"{name}.whiten"].numpy()
-        scale, shift[name] = weights[f"{name}.scale"].tolist()
-        stages[name] = Gaussian(mean, whiten, scale)
+        stages[name] = Gaussian(mean, whiten, float(weights[f"{name}.scale"]))
     middle, spread = weights["summaries"].double().numpy()
     usual, limit = weights["limit"].tolist()
-    return Learned(stages, shift, middle, spread, float(weights["threshold"]), (usual, limit))
+    return Learned(stages, middle, spread, float(weights["threshold"]), (usual, limit))
 
 
 def is_placed(weights: Mapping[str, Tensor], stage: str) -> bool:
