@@ -124,7 +124,7 @@ def make(
         draft = write(family, frozen, understood, clock, seed, progress)
     elif need.family == tables.VALUES:
         draft = foretell(families.load_number(family.name), frozen, understood, clock, seed, progress)
-    elif isinstance(family, UnusualFamily):
+    elif issubclass(type(family), UnusualFamily):
         draft = learn_usual(families.load_unusual(family.name), frozen, understood, clock, seed, progress)
     else:
         draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)

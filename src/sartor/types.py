@@ -459,8 +459,10 @@ class Unusual:
     """Of real bad inputs, where there were any."""
     kinds: tuple[Found, ...] = ()
     """The same by their label."""
+    auroc: Metric | None = None
+    """On the real bad inputs, or where there were none on the planted ones,"""
     baselines: tuple[UnusualBaseline, ...] = ()
-    """On the real bad inputs, or where there were none on the planted ones."""
+    """and those of the baselines."""
 
 
 @dataclass(frozen=True, slots=True)

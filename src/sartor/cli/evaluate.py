@@ -92,6 +92,11 @@ def print_report(report: Report, reads: str = "texts") -> None:
         console.print_table(render.WRITTEN_COLUMNS, render.written_rows(report))
     if report.numbers is not None:
         console.print_table(render.NUMBER_COLUMNS, render.number_rows(report))
+    if report.unusual is not None:
+        if rows := render.unusual_rows(report):
+            console.print_table(render.UNUSUAL_COLUMNS, rows)
+        if found := render.found_rows(report):
+            console.print_table(render.FOUND_COLUMNS, found)
     for line in _lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
@@ -108,6 +113,8 @@ def _lines(report: Report) -> list[str]:
 
     if report.written is not None:
         return render.written_lines(report)
+    if report.unusual is not None:
+        return render.unusual_lines(report)
     return render.number_lines(report) if report.numbers is not None else render.promise_lines(report)
 
 

@@ -1,14 +1,13 @@
 """Defects painted on pictures by rule: stand-ins for bad parts, where a plant has only good ones to show.
 
-They are plain to the eye, of a few sizes and contrasts, and painted at the picture's own resolution. What a model finds
-of them says that it is awake; real defects may be fainter.
+From faint to plain, small and large, painted at the picture's own resolution. What a model finds of them says that it
+is awake; real defects may be of quite another kind.
 
 Dimension key:   H, W: height and width
 """
 
 import base64
 import io
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
@@ -25,16 +24,16 @@ _Floats: TypeAlias = NDArray[np.float32]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "scratch": "a thin line, a third of the side long",
-        "spot": "a dark or bright spot, a twentieth of the side wide",
-        "blur": "a blurred place, a quarter of the side wide",
-        "colour": "a place of another tint, a quarter of the side wide",
+        "scratch": "a thin line, brighter or darker",
+        "spot": "a small spot, brighter or darker",
+        "blur": "a blurred place",
+        "colour": "a place of another tint",
     }
 )
 """Name -> what is painted, for a person."""
-_CONTRAST = 90.0
+_CONTRAST = (30.0, 110.0)
 """Of scratches and spots, in 255ths."""
-_TINT = 35.0
+_TINT = (12.0, 40.0)
 
 
 def paint(kind: str, picture: Pixels, random: Generator) -> Pixels:
@@ -59,21 +58,22 @@ def _scratch(picture: _Floats, random: Generator) -> _Floats:
     turn = random.uniform(0, np.pi)
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     across = across + 0.15 * along**2 / side  # scratches are seldom straight
-    mask = _edge(np.abs(across), max(0.6, side / 250), max(0.5, side / 500)) * _edge(np.abs(along), side / 6, side / 50)
+    length, width = side * random.uniform(0.06, 0.18), max(0.6, side * random.uniform(0.002, 0.005))
+    mask = _edge(np.abs(across), width, max(0.5, width / 2)) * _edge(np.abs(along), length, side / 50)
     return _towards(picture, mask, random)
 
 
 def _spot(picture: _Floats, random: Generator) -> _Floats:
     side = min(picture.shape[:2])
     y, x, _ = _from_centre(picture, random)
-    return _towards(picture, _edge(np.hypot(y, x), side / 40, side / 150), random)
+    return _towards(picture, _edge(np.hypot(y, x), side * random.uniform(0.01, 0.035), side / 150), random)
 
 
 def _blur(picture: _Floats, random: Generator) -> _Floats:
     side = min(picture.shape[:2])
-    sigma = side / 60
+    sigma = side * random.uniform(0.006, 0.02)
     y, x, centre = _from_centre(picture, random)
-    mask = _edge(np.hypot(y, x), side / 8, side / 60)
+    mask = _edge(np.hypot(y, x), side * random.uniform(0.06, 0.14), side / 60)
     near = tuple(slice(max(0, round(at - side / 4)), round(at + side / 4) + 1) for at in centre)
     blurred = picture.copy()
     blurred[near] = scipy.ndimage.gaussian_filter(picture[near], (sigma, sigma, 0))
@@ -83,9 +83,10 @@ def _blur(picture: _Floats, random: Generator) -> _Floats:
 def _colour(picture: _Floats, random: Generator) -> _Floats:
     side = min(picture.shape[:2])
     y, x, _ = _from_centre(picture, random)
-    mask = _edge(np.hypot(y, x), side / 8, side / 60)
-    tint = np.full(3, -_TINT / 2, dtype=np.float32)
-    tint[random.integers(3)] = _TINT
+    mask = _edge(np.hypot(y, x), side * random.uniform(0.06, 0.14), side / 60)
+    most = random.uniform(*_TINT)
+    tint = np.full(3, -most / 2, dtype=np.float32)
+    tint[random.integers(3)] = most
     return picture + mask[..., None] * tint * random.choice([-1.0, 1.0])
 
 
@@ -112,5 +113,6 @@ def _towards(picture: _Floats, mask: _Floats, random: Generator) -> _Floats:
     """Return the picture made brighter or darker where the mask is: whichever has room, else either."""
     weight = float(mask.sum())
     level = float((picture.mean(axis=2) * mask).sum() / weight) if weight else 127.0
-    up = level < _CONTRAST or (level < 255 - _CONTRAST and random.random() < 0.5)
-    return picture + mask[..., None] * math.copysign(_CONTRAST, 1.0 if up else -1.0)
+    contrast = float(random.uniform(*_CONTRAST))
+    up = level < contrast or (level < 255 - contrast and random.random() < 0.5)
+    return picture + mask[..., None] * (contrast if up else -contrast)

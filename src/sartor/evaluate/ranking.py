@@ -65,23 +65,27 @@ class Ranked:
     ) -> tuple[Metric, float]:
         """Return our AUROC less theirs with its bootstrap interval over units, and the two-sided p of no difference.
 
-        p is of the signs that each unit's share of the difference would have if the two ways were swapped at random.
+        p is of the signs that each unit's influence on the difference (Hájek's projection) would have if the two ways
+        were swapped at random.
         """
         drawn = self._drawn(seed)
         value = auroc(ours[1], ours[0]) - auroc(theirs[1], theirs[0])
         low, high = np.quantile(_weighted(*ours, *drawn) - _weighted(*theirs, *drawn), [0.025, 0.975])
-        shares_U = self._shares(*ours) - self._shares(*theirs)
-        signs_RU = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], size=(_RESAMPLES, len(shares_U)))
-        extreme = np.abs(signs_RU @ shares_U) >= abs(shares_U.sum()) * (1 - 1e-12)
+        influence_U = self._influence(*ours) - self._influence(*theirs)
+        signs_RU = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], size=(_RESAMPLES, len(influence_U)))
+        extreme = np.abs(signs_RU @ influence_U) >= abs(value) * (1 - 1e-12)
         p = float((1 + extreme.sum()) / (1 + _RESAMPLES))
         return Metric(value, min(value, float(low)), max(value, float(high))), p
 
-    def _shares(self, good_M: FloatArray, bad_B: FloatArray) -> FloatArray:
-        """Return (U,) what each unit adds to twice the AUROC."""
+    def _influence(self, good_M: FloatArray, bad_B: FloatArray) -> FloatArray:
+        """Return (U,) what each unit adds: by its good row against all bad ones, and by its bad ones against all good.
+
+        They sum to twice the AUROC, whose variance is nevertheless that of their sum: each is the derivative by a unit.
+        """
         placed_B = _below(good_M, bad_B) / len(good_M)
         placed_M = 1 - _below(bad_B, good_M) / len(bad_B)
         added = np.concatenate([placed_M / len(good_M), placed_B / len(bad_B)])
-        return np.bincount(self.units, weights=added)
+        return np.asarray(np.bincount(self.units, weights=added), dtype=np.float64)
 
     def _drawn(self, seed: int) -> tuple[FloatArray, FloatArray]:
         """Return (R, M) and (R, B) how often each row is drawn: units anew within those of one kind."""

@@ -306,7 +306,7 @@ def _plant(
     """Return what was planted on some of the measured inputs, encoded."""
     few = min(MOST_PLANTED, len(measured))
     chosen = np.sort(np.random.default_rng([seed, 3]).choice(measured, few, replace=False))
-    found = family.plant(base, [inputs[row] for row in chosen], seed=seed)
+    found = family.plant(base, [inputs[row] for row in chosen.tolist()], seed=seed)
     features = family.encode(
         base, requirement, [source for planted in found for source in planted.inputs], progress=progress
     )
@@ -351,6 +351,7 @@ def judge(ways: Sequence[Way], planted: Bads, real: Bads, *, wanted: float, n: i
         planted=tuple(_found(ours.good_M, ours.planted_B, planted, seed)),
         kinds=tuple(_found(ours.good_M, ours.real_B, real, seed)),
         scores=_scores(ours, ranked, seed) if len(real) else None,
+        auroc=ranked.auroc(ours.good_M, bad_of(ours), seed=seed) if len(bads) else None,
         baselines=tuple(_baseline(ranked, (ours.good_M, bad_of(ours)), way, bad_of(way), seed) for way in ways[1:])
         if len(bads)
         else (),

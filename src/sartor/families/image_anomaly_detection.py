@@ -69,9 +69,9 @@ class ImageAnomalyDetection(UnusualFamily[PictureMaps]):
     @override
     def heat(self, base: PictureBase, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
         learned = unusual.from_weights(weights)
-        usual, limit = learned.limit
-        seen = unusual.look(learned, self.encode(base, requirement, inputs))
-        return ((seen.map_NHW - usual) / max(limit - usual, 1e-12)).astype(np.float64)
+        map_NHW = unusual.look(learned, self.encode(base, requirement, inputs)).map_NHW.astype(np.float64)
+        usual, limit = np.log(learned.limit)
+        return (np.log(map_NHW + 1e-12) - usual) / max(limit - usual, 1e-6)
 
     @override
     def plant(self, base: PictureBase, inputs: Sequence[str], *, seed: int) -> Sequence[Planted]:

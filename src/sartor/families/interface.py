@@ -149,7 +149,7 @@ class Family(ABC):
         """Return (N, H, W) where in each input lies what the answer rests on.
 
         Of a family that labels: what speaks for the answer (against it where negative), on a scale of the input's own.
-        Of one that tells what is unusual: 0 is usual, 1 the worst that good inputs have.
+        Of one that tells what is unusual: 0 is usual, 1 the worst that good inputs have, on a scale of logarithms.
 
         Raises:
             TaskError: where answers rest on no place.

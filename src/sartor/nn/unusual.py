@@ -301,7 +301,7 @@ def learn(features: PictureMaps, groups: Ints) -> Learned:
     middle, spread = seen.logs_NS.mean(axis=0), _spread(seen.logs_NS)
     threshold = threshold_of(_scores(seen.logs_NS, middle, spread))
     worst_N = _largest(seen.map_NHW, _WORST)
-    limit = (float(np.median(seen.map_NHW)), float(np.quantile(worst_N, 1 - FALSE_ALARMS)))
+    limit = (max(float(np.median(seen.map_NHW)), 1e-12), max(float(np.quantile(worst_N, 1 - FALSE_ALARMS)), 1e-12))
     return Learned(stages, middle, spread, threshold, limit)
 
 
@@ -371,7 +371,7 @@ def _few(rows: Ints, n: int) -> Ints:
 def _summed(scaled: Mapping[str, NDArray[np.float32]]) -> Seen:
     """Return the mean over stages, on the finest grid, and its summaries."""
     finest = max(found_NHW.shape[1:] for found_NHW in scaled.values())
-    map_NHW = np.mean([enlarged(found_NHW, finest) for found_NHW in scaled.values()], axis=0, dtype=np.float32)
+    map_NHW = np.stack([enlarged(found_NHW, finest) for found_NHW in scaled.values()]).mean(axis=0)
     summaries = np.stack([_largest(map_NHW, _TENTH), _largest(map_NHW, 1.0)], axis=1)
     return Seen(map_NHW, np.log(summaries + 1e-12))
 
