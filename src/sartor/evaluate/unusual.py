@@ -77,7 +77,7 @@ class Bads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a way scores good inputs, planted ones and real bad ones; 0 is the threshold, where there is one."""
+    """How a way scores good inputs, planted ones and real bad ones."""
 
     name: str
     title: str
@@ -129,25 +129,28 @@ def prove_unusual(
     real_features = family.encode(base, requirement, real_inputs, progress=progress)
     controls = family.controls(requirement)
     ways = [("model", "this model"), *((one.name, one.title) for one in controls)]
-    good, on_planted, on_real = (np.zeros((len(ways), n)) for n in (len(inputs), len(planted), len(real)))
+    # the last row is how far the model's scores lie above its threshold, which is another in every fold
+    good, on_planted, on_real = (np.zeros((len(ways) + 1, n)) for n in (len(inputs), len(planted), len(real)))
     told = steps(progress, len(splits) * len(ways))
     next(told)
     for train, test in splits:
         known, here = support.take(train), np.flatnonzero(np.isin(planted.of_B, test))
         parts = (support.take(test), planted_features.take(here), real_features)
         weights = family.generate(requirement, known, group_ids[train], seed=seed)
-        for at in range(len(ways)):
-            if at == 0:
-                answers = [family.predict(requirement, weights, part) for part in parts]
-                scores = [one.scores - one.threshold for one in answers]
+        answers = [family.predict(requirement, weights, part) for part in parts]
+        for at in range(-1, len(ways)):
+            if at <= 0:
+                scores = [one.scores - (one.threshold if at else 0.0) for one in answers]
             else:
                 scores = [controls[at - 1].answer(requirement, known, part, seed) for part in parts]
             good[at, test], on_planted[at, here] = scores[0], scores[1]
             on_real[at] += scores[2] / len(splits)
-            next(told)
+            if at >= 0:
+                next(told)
     place = np.searchsorted(measured, planted.of_B)
     found = judge(
         [Way(*way, good[at, measured], on_planted[at], on_real[at]) for at, way in enumerate(ways)],
+        Way("", "", good[-1, measured], on_planted[-1], on_real[-1]),
         dataclasses.replace(planted, of_B=place),
         real,
         wanted=family.false_alarms,
@@ -222,7 +225,8 @@ def score_unusual_file(
     real, bad_inputs = _real(bad)
     features = family.encode(base, requirement, [*good, *bad_inputs], progress=progress)
     answer = family.predict(requirement, weights, features)
-    ways = [Way("model", "this model", *_parts(answer.scores - answer.threshold, len(good)))]
+    ways = [Way("model", "this model", *_parts(answer.scores, len(good)))]
+    above = Way("", "", *_parts(answer.scores - answer.threshold, len(good)))
     if made_from is not None:
         known, _, _ = parted(made_from, requirement)
         support = family.encode(base, requirement, known, progress=progress)
@@ -230,7 +234,7 @@ def score_unusual_file(
             Way(one.name, one.title, *_parts(one.answer(requirement, support, features, seed), len(good)))
             for one in family.controls(requirement)
         ]
-    found = judge(ways, Bads(), real, wanted=family.false_alarms, n=made_from_rows, seed=seed)
+    found = judge(ways, above, Bads(), real, wanted=family.false_alarms, n=made_from_rows, seed=seed)
     found = dataclasses.replace(found, threshold=answer.threshold)
     same = bool(trained_on) and rows.sha256 == trained_on
     reasons = ("the model was made from these very inputs; give some that it has not seen",) if same else ()
@@ -306,7 +310,7 @@ def _plant(
     """Return what was planted on some of the measured inputs, encoded."""
     few = min(MOST_PLANTED, len(measured))
     chosen = np.sort(np.random.default_rng([seed, 3]).choice(measured, few, replace=False))
-    found = family.plant(base, [inputs[row] for row in chosen.tolist()], seed=seed)
+    found = family.plant(base, [inputs[int(row)] for row in chosen], seed=seed)
     features = family.encode(
         base, requirement, [source for planted in found for source in planted.inputs], progress=progress
     )
@@ -324,11 +328,14 @@ def _real(bad: Sequence[tuple[str, str]]) -> tuple[Bads, list[str]]:
 # --- the verdict -------------------------------------------------------------------------------------------
 
 
-def judge(ways: Sequence[Way], planted: Bads, real: Bads, *, wanted: float, n: int, seed: int = 0) -> Unusual:
+def judge(
+    ways: Sequence[Way], above: Way, planted: Bads, real: Bads, *, wanted: float, n: int, seed: int = 0
+) -> Unusual:
     """Judge the first way beside the others.
 
     Args:
-        ways: the model first; its threshold is 0.
+        ways: the model first.
+        above: how far its scores lie above its threshold.
         planted: B inputs that were made of the good ones.
         real: bad inputs.
         wanted: share of good inputs that may be called unusual.
@@ -336,7 +343,7 @@ def judge(ways: Sequence[Way], planted: Bads, real: Bads, *, wanted: float, n: i
         seed: of the intervals.
     """
     ours = ways[0]
-    alarms = int((ours.good_M > 0).sum())
+    alarms = int((above.good_M > 0).sum())
     bads = real if len(real) else planted
     ranked = Ranked(len(ours.good_M), bads.of_B)
 
@@ -348,9 +355,9 @@ def judge(ways: Sequence[Way], planted: Bads, real: Bads, *, wanted: float, n: i
         promised=max(wanted, 1 / (n + 1)),
         threshold=0.0,
         false_alarms=proportion(alarms, len(ours.good_M)),
-        planted=tuple(_found(ours.good_M, ours.planted_B, planted, seed)),
-        kinds=tuple(_found(ours.good_M, ours.real_B, real, seed)),
-        scores=_scores(ours, ranked, seed) if len(real) else None,
+        planted=tuple(_found(ours.good_M, ours.planted_B, above.planted_B, planted, seed)),
+        kinds=tuple(_found(ours.good_M, ours.real_B, above.real_B, real, seed)),
+        scores=_scores(ours, above, ranked, seed) if len(real) else None,
         auroc=ranked.auroc(ours.good_M, bad_of(ours), seed=seed) if len(bads) else None,
         baselines=tuple(_baseline(ranked, (ours.good_M, bad_of(ours)), way, bad_of(way), seed) for way in ways[1:])
         if len(bads)
@@ -358,24 +365,24 @@ def judge(ways: Sequence[Way], planted: Bads, real: Bads, *, wanted: float, n: i
     )
 
 
-def _scores(ours: Way, ranked: Ranked, seed: int) -> UnusualScores:
+def _scores(ours: Way, above: Way, ranked: Ranked, seed: int) -> UnusualScores:
     return UnusualScores(
         n_good=len(ours.good_M),
         n_bad=len(ours.real_B),
         auroc=ranked.auroc(ours.good_M, ours.real_B, seed=seed),
         average_precision=ranked.average_precision(ours.good_M, ours.real_B, seed=seed),
-        found=proportion(int((ours.real_B > 0).sum()), len(ours.real_B)),
+        found=proportion(int((above.real_B > 0).sum()), len(above.real_B)),
     )
 
 
-def _found(good_M: FloatArray, bad_B: FloatArray, bads: Bads, seed: int) -> Iterator[Found]:
+def _found(good_M: FloatArray, bad_B: FloatArray, above_B: FloatArray, bads: Bads, seed: int) -> Iterator[Found]:
     for at, (kind, title) in enumerate(bads.kinds):
         rows = np.flatnonzero(bads.kind_B == at)
         yield Found(
             kind=kind,
             title=title,
             n=len(rows),
-            found=proportion(int((bad_B[rows] > 0).sum()), len(rows)),
+            found=proportion(int((above_B[rows] > 0).sum()), len(rows)),
             auroc=Ranked(len(good_M), bads.of_B[rows]).auroc(good_M, bad_B[rows], seed=seed),
         )
 
