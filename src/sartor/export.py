@@ -53,11 +53,11 @@ def export(
     if model.family.reads == "tables":
         return _export_table(model, form, out, plain=dtype is None and dial is None)
     if form in TABLE_FORMS:
-        raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads texts.")
+        raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads {model.family.reads}.")
     if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
         raise TaskError(
-            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts texts "
-            "under labels."
+            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts "
+            f"{model.family.reads} under labels."
         )
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)

@@ -239,7 +239,7 @@ def _assess_unusual(model: Detector, rows: Rows, made_from: Rows | None, seed: i
         rows,
         made_from=made_from,
         trained_on=model.manifest.data.sha256,
-        made_from_rows=model.manifest.data.rows,
+        made_from_rows=next((label.rows for label in model.requirement.labels), model.manifest.data.rows),
         seed=seed,
         progress=progress,
     )

@@ -1,15 +1,14 @@
 import base64
 import io
 import os
-import struct
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from picture_files import png_of
 from sartor.data import pictures
 from sartor.data.pictures import PictureError, decode, look
 from sartor.errors import DataError
@@ -171,18 +170,6 @@ def test_a_jpeg_is_unpacked_as_small_as_will_do(tmp_path):
 
 
 # --- what is no picture ------------------------------------------------------------------------------------
-
-
-def png_of(width, height):
-    """A PNG that says it has this size and is all black, a few kB for any."""
-    rows = zlib.compressobj(9)
-    data = b"".join(rows.compress(bytes(1 + width)) for _ in range(min(height, 100))) + rows.flush()
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def bytes_of(format="JPEG", image=None):

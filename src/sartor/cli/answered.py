@@ -135,7 +135,7 @@ class Written:
 
     def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{counts.rows:,} answers written to {output}."
+        return f"{counts.rows - counts.unread:,} answers written to {output}."
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
@@ -315,7 +315,7 @@ class Foretold:
 
     def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{counts.rows:,} answers written to {output}."
+        return f"{counts.rows - counts.unread:,} answers written to {output}."
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
@@ -349,7 +349,9 @@ def _told(answer: "Answer") -> dict[str, Any]:
 
 
 def _told_of(counts: Counts, output: Path) -> str:
-    return f"{counts.rows:,} answers written to {output}, {counts.abstained:,} of them marked 'abstain'."
+    return (
+        f"{counts.rows - counts.unread:,} answers written to {output}, {counts.abstained:,} of them marked 'abstain'."
+    )
 
 
 def _say_asked(text: str) -> None:

@@ -174,7 +174,8 @@ def _if_any_was_read(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]
         held = None
         yield row
     if held:
-        more = f" So are {len(held) - 3:,} more." if len(held) > 3 else ""
+        left = len(held) - 3
+        more = "" if left <= 0 else " So is 1 more." if left == 1 else f" So are {left:,} more."
         none = "" if len(held) == 1 else f"None of the {len(held):,} pictures can be read. "
         raise DataError(none + " ".join(row["error"] for row in held[:3]) + more)
 

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from sartor.data.pictures import Look, look
 
 IntArray: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float32]
 
-MOST_BITS = 2
+MOST_BITS = 3
 """By which the difference hashes of two that look the same differ."""
-_BANDS = ((0, 22), (22, 21), (43, 21))
-"""First bit and length: of three parts, two bits that differ leave one as it is."""
+_BAND = 16
+"""Bits: of four parts, three bits that differ leave one as it is."""
 _GREY_STEPS, _OF_CONTRAST = 3.0, 0.1
 """Two thumbnails are the same where their greys are this near on average (root mean square)."""
-_COMPARED = 24
+_COMPARED = 16
 """Pictures of a band that one is compared with: more are alike by nature, and time would grow with their square."""
 
 
@@ -46,23 +47,25 @@ def group_by_look(inputs: Sequence[str]) -> IntArray:
 def _leaders(looks: Sequence[Look]) -> dict[Look, Look]:
     """Return the first of each look's group."""
     found: dict[Look, Look] = {}
-    bands: dict[tuple[int, int], list[Look]] = defaultdict(list)
-    for one in looks:
-        keys = [(start, one.bits >> start & ((1 << length) - 1)) for start, length in _BANDS]
-        near = (other for key in keys for other in bands[key][:_COMPARED] if _same(one, other))
-        found[one] = next(near, one)
-        if found[one] is one:
+    bands: dict[tuple[int, int], list[int]] = defaultdict(list)
+    thumbs = np.array([np.frombuffer(one.thumb, dtype=np.uint8) for one in looks], dtype=np.float32)
+    for at, one in enumerate(looks):
+        keys = [(start, one.bits >> start & ((1 << _BAND) - 1)) for start in range(0, 64, _BAND)]
+        known = dict.fromkeys(other for key in keys for other in bands[key])
+        near = [other for other in known if (one.bits ^ looks[other].bits).bit_count() <= MOST_BITS]
+        same = _same(thumbs[at], thumbs[near]) if near else ()
+        leader = next((other for other, alike in zip(near, same, strict=True) if alike), at)
+        found[one] = looks[leader]
+        if leader == at:
             for key in keys:
-                bands[key].append(one)
+                bands[key] = [*bands[key][1 - _COMPARED :], at]
     return found
 
 
-def _same(one: Look, other: Look) -> bool:
-    if (one.bits ^ other.bits).bit_count() > MOST_BITS:
-        return False
-    first, second = (np.frombuffer(each.thumb, dtype=np.uint8).astype(np.float64) for each in (one, other))
-    most = max(_GREY_STEPS, _OF_CONTRAST * float(first.std()))
-    return float(np.sqrt(np.mean((first - second) ** 2))) <= most
+def _same(thumb: FloatArray, others: FloatArray) -> Sequence[bool]:
+    """Return for each of other thumbnails whether it is the same."""
+    most = max(_GREY_STEPS, _OF_CONTRAST * float(thumb.std()))
+    return (np.sqrt(np.mean((others - thumb) ** 2, axis=1)) <= most).tolist()
 
 
 def _number(one: Look) -> int:

@@ -178,7 +178,7 @@ def notes_of_files(found: Listing) -> tuple[Note, ...]:
 
 
 def _classes_without(found: Listing, classes: Collection[str]) -> Iterator[Note]:
-    without = [name for name in found.classes if name not in classes] if classes else []
+    without = sorted(name for name in found.classes if name not in classes) if classes else []
     if without:
         holds = "The folder {} holds" if len(without) == 1 else "The folders {} hold"
         text = holds.format(listed(without[:_SHOWN])) + (" …" if len(without) > _SHOWN else "")

@@ -84,4 +84,4 @@ _NAMED = 3
 def _count(rows: int, distinct: int) -> str:
     if rows == distinct:
         return f"{rows} row" if rows == 1 else f"{rows} rows"
-    return f"{rows} rows with the same text"
+    return f"{rows} rows, all the same"

@@ -101,7 +101,7 @@ def prove(
         family: that generates.
         requirement: what is generated.
         condition: with all N rows.
-        groups: (N,) rows of one group (the same text) stay on the same side of every split.
+        groups: (N,) rows of one group (the same text, the same look) stay on the same side of every split.
         seed: of the splits, the generations and the intervals.
         folds: makes the splits of a cross-validation.
         holdout: makes the one split of many rows.

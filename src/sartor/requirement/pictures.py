@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from sartor import families
-from sartor.data import clean
+from sartor.data import clean, looks
 from sartor.data.good_names import good_label
 from sartor.data.picture_folders import MOST_CLASSES
 from sartor.errors import DataError, TaskError
@@ -79,7 +79,8 @@ def understand_pictures(
         *unknown,
         Note("base", f"Base: {base or BASE}, " + ("as asked." if base else "as none was asked for.")),
         *(() if merge_labels else _spellings(kept)),
-        *_size(labels, len(kept)),
+        *(_size(labels, len(kept)) if kind != ANOMALIES else _good_ones(labels, len(kept))),
+        *_alike([example.input for example in kept]),
         *([Note("unlabelled", "The unlabelled pictures are not read: a model is made of labelled ones.")] * unlabelled),
     )
     requirement = Requirement(
@@ -237,6 +238,11 @@ def _size(labels: Sequence[Label], pictures: int) -> Iterator[Note]:
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
 
 
+def _good_ones(labels: Sequence[Label], pictures: int) -> Iterator[Note]:
+    good = next((label.rows for label in labels), pictures)
+    yield Note("rows", f"{good:,} good pictures." if good != 1 else "1 good picture.")
+
+
 def _few(known: Mapping[str, int]) -> Iterator[Note]:
     single = [name for name, count in known.items() if count == 1]
     few = [name for name, count in known.items() if 1 < count < _FEW]
@@ -246,3 +252,12 @@ def _few(known: Mapping[str, int]) -> Iterator[Note]:
     if few:
         text = f"There are fewer than {_FEW} pictures of {_some(few)}: take the model's word with care."
         yield Note("rows", text, "warning")
+
+
+def _alike(inputs: Sequence[str]) -> Iterator[Note]:
+    """Say how many pictures look like another."""
+    sizes = Counter(looks.group_by_look(inputs).tolist())
+    count = sum(size for size in sizes.values() if size > 1)
+    if count:
+        text = f"{count:,} pictures look like another, as shots of a burst or copies that were saved again do"
+        yield Note("duplicates", f"{text}; these stay together in the proof.")
