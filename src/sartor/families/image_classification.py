@@ -1,4 +1,4 @@
-"""A picture in, one of a list of labels out: a linear head on the stages of a frozen net and on the pixels.
+"""A picture in, one of a list of labels out: a linear head on the stages of a frozen net and on colours.
 
 The head is solved in closed form from the labelled pictures by :mod:`sartor.nn.solve`; names of labels say nothing
 here, for there is no encoder that reads both pictures and texts. What is stored is one matrix a block, a bias, a
@@ -25,13 +25,14 @@ from sartor.nn.picture_base import PictureBase, load_picture_base
 from sartor.nn.picture_features import BLOCKS, PictureFeatures
 from sartor.types import Progress, Requirement, Weights, silent
 
+_DEEP = {"things": 2, "thing-peaks": 2, "late": 2, "part-peaks": 1, "form-peaks": 1}
 PROFILES: solve.Profiles = {
-    "balanced": (0.5, {"things": 4, "peaks": 2, "forms": 3, "textures": 2, "layout": 1, "colours": 1}),
-    "things": (0.2, {"things": 2, "peaks": 1}),
-    "forms": (0.15, {"forms": 2, "textures": 2}),
-    "surface": (0.15, {"textures": 2, "layout": 1, "colours": 1}),
+    "balanced": (0.5, {**_DEEP, "places": 2}),
+    "deep": (0.25, _DEEP),
+    "places": (0.1, {"places": 2, "thing-peaks": 1, "form-peaks": 1}),
+    "surface": (0.15, {"forms": 2, "textures": 2, "colours": 1}),
 }
-"""Which blocks a task may need; see :mod:`sartor.nn.solve`."""
+"""Which blocks a task may need (:mod:`sartor.nn.solve`). Chosen on drawn tasks (LOG.md, 2026-11-25)."""
 RIDGE_TEMPERATURE = 3.5
 """What ridge scores usually need; a few rows cannot say otherwise."""
 LOGISTIC_TEMPERATURE = 1.0

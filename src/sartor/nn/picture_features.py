@@ -1,11 +1,12 @@
 """Pictures as blocks of features: pooled stages of a frozen net, and a few statistics of the pixels.
 
-The head's channels know things (what ImageNet taught), the stages before it know texture and form, the pixels know
-colour and layout; which of them a task needs is not known before its rows are seen, so all are kept apart here and
-weighed where the head is solved (:mod:`sartor.nn.solve`). Each picture is seen in several views, and what a block says
-of them is averaged.
+The head's channels know things (what ImageNet taught), the stages before it know form, where it is and how it is
+woven, the pixels know colour; which of them a task needs is not known before its rows are seen, so all are kept apart
+here and weighed where the head is solved (:mod:`sartor.nn.solve`). Which there are was chosen on drawn tasks
+(LOG.md, 2026-11-25). More views of each picture (its centre, its mirror image) cost their number of times the seconds
+and told no more there; nor did a grey thumbnail.
 
-Dimension key:   N: pictures   V: views   S: side of a view   H, W: height and width   D: width of a block   C: channels
+Dimension key:   N: pictures   S: side of what the net sees   H, W: height and width   D: width of a block   C: channels
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,25 +27,34 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
 Pixels: TypeAlias = NDArray[np.uint8]
 """(H, W, 3), RGB."""
-View: TypeAlias = Literal["whole", "centre", "mirrored"]
-
-VIEWS: tuple[View, ...] = ("whole", "centre")
-"""Of each picture that is encoded."""
-CENTRE = 0.75
-"""Share of height and width that the view of the centre shows."""
 PICTURES_AT_ONCE = 8
-THUMBNAIL = 8
-"""Pixels a side."""
+PLACES = 3
+"""Parts that height and width are cut into, each, where a block tells where things are."""
 COLOUR_LEVELS = 4
 """Of red, green and blue each, in the histogram."""
 
-_COLOUR_POOL = 4
-"""Pixels a side that are one for the histogram: a quarter of a view's time went into it otherwise."""
+COLOUR_POOL = 4
+"""Pixels a side that are one for the histogram: a quarter of a picture's time went into it otherwise."""
 
-BLOCKS = ("things", "peaks", "forms", "textures", "layout", "colours")
+Kind: TypeAlias = Literal["mean", "spread", "peak", "places"]
+"""How a channel of a map becomes numbers: its mean, its standard deviation, its maximum, or its mean in each of 3 x 3
+places."""
+
+POOLED: Mapping[str, tuple[int, tuple[Kind, ...]]] = {
+    "things": (7, ("mean",)),
+    "thing-peaks": (7, ("peak",)),
+    "late": (6, ("mean", "spread")),
+    "part-peaks": (5, ("peak",)),
+    "form-peaks": (4, ("peak",)),
+    "places": (4, ("places",)),
+    "forms": (4, ("mean", "spread")),
+    "textures": (2, ("mean", "spread")),
+}
+"""Block -> the map that it is pooled from, counted from 0 (7 is the head), and how."""
+COLOURS = "colours"
+"""The block that no net is needed for."""
+BLOCKS = (*POOLED, COLOURS)
 """In the order in which :func:`blocks_of` makes them."""
-FORMS, TEXTURES = 4, 2
-"""Stages, counted from 0, that the blocks of these names are pooled from: strides 16 and 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,8 @@ class PictureFeatures:
 def widths(net: PictureNet) -> Mapping[str, int]:
     """Return the width of each block."""
     channels = net.config.channels
-    wide = (channels[-1], channels[-1], 2 * channels[FORMS], 2 * channels[TEXTURES], THUMBNAIL**2, COLOUR_LEVELS**3)
-    return dict(zip(BLOCKS, wide, strict=True))
+    sizes = {name: sum(PLACES**2 if kind == "places" else 1 for kind in kinds) for name, (_, kinds) in POOLED.items()}
+    return {**{name: size * channels[POOLED[name][0]] for name, size in sizes.items()}, COLOURS: COLOUR_LEVELS**3}
 
 
 def nothing(net: PictureNet, rows: int) -> PictureFeatures:
@@ -86,7 +96,7 @@ def encode_pictures(
     Args:
         net: frozen.
         pictures: (H, W, 3) each.
-        side: of the views, in pixels.
+        side: of what the net sees, in pixels.
         on_rows: called after each batch with the number of pictures that it held.
     """
     found: list[tuple[Floats, ...]] = []
@@ -99,7 +109,7 @@ def encode_pictures(
             batch.clear()
 
     for picture in pictures:
-        batch.append(views(picture, side))
+        batch.append(squeezed(picture, side))
         if len(batch) == PICTURES_AT_ONCE:
             flush()
     flush()
@@ -109,66 +119,46 @@ def encode_pictures(
     return PictureFeatures(dict(zip(BLOCKS, columns, strict=True)))
 
 
-def views(picture: Pixels, side: int) -> Pixels:
-    """Return (V, S, S, 3) the views of a picture; what is not square is squeezed."""
-    image = Image.fromarray(picture)
-    return np.stack([np.asarray(_view(image, view, side)) for view in VIEWS])
-
-
-def _view(image: Image.Image, view: View, side: int) -> Image.Image:
-    width, height = image.size
-    box = None
-    if view == "centre":
-        across, down = (size * (1 - CENTRE) / 2 for size in (width, height))
-        box = (across, down, width - across, height - down)
-    shown = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view == "mirrored" else shown
+def squeezed(picture: Pixels, side: int) -> Pixels:
+    """Return (S, S, 3) the whole picture; what is not square loses its proportions, not its edges."""
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
 @torch.inference_mode()
-def _encoded(net: PictureNet, views_NVSSC: Pixels) -> tuple[Floats, ...]:
-    n, v = views_NVSSC.shape[:2]
-    seen = torch.from_numpy(views_NVSSC.reshape(n * v, *views_NVSSC.shape[2:])).to(net.device)
-    every = (block.unflatten(0, (n, v)).mean(dim=1).cpu().numpy() for block in blocks_of(net, seen))
-    return tuple(unit(block) for block in every)
+def _encoded(net: PictureNet, pictures_NSSC: Pixels) -> tuple[Floats, ...]:
+    found = blocks_of(net, torch.from_numpy(pictures_NSSC).to(net.device))
+    return tuple(unit(block.cpu().numpy()) for block in found)
 
 
-def blocks_of(net: PictureNet, views_BSSC: Tensor) -> tuple[Tensor, ...]:
-    """Return the blocks (B, D) of single views, in the order of :data:`BLOCKS`."""
-    maps = net.maps(views_BSSC)
-    things_BCHW = maps[-1]
-    return (
-        things_BCHW.mean(dim=(2, 3)),
-        things_BCHW.amax(dim=(2, 3)),
-        _moments(maps[FORMS]),
-        _moments(maps[TEXTURES]),
-        _layout(views_BSSC),
-        _colours(views_BSSC),
-    )
+def blocks_of(net: PictureNet, pictures_NSSC: Tensor) -> tuple[Tensor, ...]:
+    """Return the blocks (N, D) of squeezed pictures, in the order of :data:`BLOCKS`."""
+    maps = net.maps(pictures_NSSC)
+    pooled = (torch.cat([pool(maps[at], kind) for kind in kinds], dim=1) for at, kinds in POOLED.values())
+    return (*pooled, _colours(pictures_NSSC))
 
 
-def _moments(map_BCHW: Tensor) -> Tensor:
-    """Return (B, 2 C) the mean and the spread of each channel."""
-    spread_BC, mean_BC = torch.std_mean(map_BCHW, dim=(2, 3), correction=0)
-    return torch.cat([mean_BC, spread_BC], dim=1)
+def pool(map_NCHW: Tensor, kind: Kind) -> Tensor:
+    """Return (N, C), or (N, 9 C): a channel's places, row by row, stand together."""
+    match kind:
+        case "mean":
+            return map_NCHW.mean(dim=(2, 3))
+        case "spread":
+            return map_NCHW.std(dim=(2, 3), correction=0)
+        case "peak":
+            return map_NCHW.amax(dim=(2, 3))
+        case "places":
+            return functional.adaptive_avg_pool2d(map_NCHW, PLACES).flatten(1)
 
 
-def _layout(views_BSSC: Tensor) -> Tensor:
-    """Return (B, 64) a grey thumbnail, its mean taken off."""
-    grey_BHW = views_BSSC.float().mean(dim=3) / 255
-    small_BD = functional.adaptive_avg_pool2d(grey_BHW[:, None], THUMBNAIL).flatten(1)
-    return small_BD - small_BD.mean(dim=1, keepdim=True)
-
-
-def _colours(views_BSSC: Tensor) -> Tensor:
-    """Return (B, 64) the root of the share of pixels near each of 64 colours; one counts for its neighbours too.
+def _colours(pictures_NSSC: Tensor) -> Tensor:
+    """Return (N, 64) the root of the share of pixels near each of 64 colours; one counts for its neighbours too.
 
     Roots: distances between histograms are then those of Hellinger, in which rare colours count.
     """
-    small_BCHW = functional.avg_pool2d(views_BSSC.permute(0, 3, 1, 2).float(), _COLOUR_POOL, ceil_mode=True)
-    level_BCP = small_BCHW.flatten(2) / 255 * (COLOUR_LEVELS - 1)
-    steps_L = torch.arange(COLOUR_LEVELS, device=level_BCP.device)
-    near_BPCL = (1 - (level_BCP.transpose(1, 2)[..., None] - steps_L).abs()).clamp_min(0)
-    red_BPL, green_BPL, blue_BPL = near_BPCL.unbind(dim=2)
-    pairs_BPL = (red_BPL[..., None] * green_BPL[..., None, :]).flatten(2)
-    return (pairs_BPL.transpose(1, 2) @ blue_BPL / pairs_BPL.shape[1]).flatten(1).sqrt()
+    small_NCHW = functional.avg_pool2d(pictures_NSSC.permute(0, 3, 1, 2).float(), COLOUR_POOL, ceil_mode=True)
+    level_NCP = small_NCHW.flatten(2) / 255 * (COLOUR_LEVELS - 1)
+    steps_L = torch.arange(COLOUR_LEVELS, device=level_NCP.device)
+    near_NPCL = (1 - (level_NCP.transpose(1, 2)[..., None] - steps_L).abs()).clamp_min(0)
+    red_NPL, green_NPL, blue_NPL = near_NPCL.unbind(dim=2)
+    pairs_NPL = (red_NPL[..., None] * green_NPL[..., None, :]).flatten(2)
+    return (pairs_NPL.transpose(1, 2) @ blue_NPL / pairs_NPL.shape[1]).flatten(1).sqrt()
