@@ -70,8 +70,8 @@ def test_with_a_kind_good_and_bad_folders_measure_what_is_found(sartor, asked):
 
 
 def test_classes_of_which_none_is_the_good_one_are_refused(sartor, tmp_path):
-    for name in ("cat", "dog"):
-        shots(tmp_path / "pets" / name, 3)
+    for name, letters in (("cat", "abc"), ("dog", "pqr")):
+        shots(tmp_path / "pets" / name, 3, letters=letters)
     ran = sartor("generate", TASK, "--examples", tmp_path / "pets", "--kind", "image-anomaly-detection")
     assert ran.code == 2
     assert "Which pictures are good?" in ran.err
