@@ -9,7 +9,7 @@ and told no more there; nor did a grey thumbnail.
 Dimension key:   N: pictures   S: side of what the net sees   H, W: height and width   D: width of a block   C: channels
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -55,6 +55,8 @@ COLOURS = "colours"
 """The block that no net is needed for."""
 BLOCKS = (*POOLED, COLOURS)
 """In the order in which :func:`blocks_of` makes them."""
+ANCHORED = ("things", "thing-peaks", "late", "part-peaks", "places")
+"""Blocks that are pooled from the stages of an anchor as well, where there is one (:func:`anchored`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,18 @@ class PictureFeatures:
         return PictureFeatures({name: block[rows] for name, block in self.blocks.items()})
 
 
+def anchored(name: str) -> str:
+    """Return what a block is called that was pooled from the stages of an anchor."""
+    return f"anchored-{name}"
+
+
 def widths(net: PictureNet) -> Mapping[str, int]:
-    """Return the width of each block."""
+    """Return the width of each block, in the order of :func:`blocks_of`."""
     channels = net.config.channels
     sizes = {name: sum(PLACES**2 if kind == "places" else 1 for kind in kinds) for name, (_, kinds) in POOLED.items()}
-    return {**{name: size * channels[POOLED[name][0]] for name, size in sizes.items()}, COLOURS: COLOUR_LEVELS**3}
+    wide = {name: size * channels[POOLED[name][0]] for name, size in sizes.items()}
+    above = {anchored(name): wide[name] for name in ANCHORED} if net.anchored is not None else {}
+    return {**wide, COLOURS: COLOUR_LEVELS**3, **above}
 
 
 def nothing(net: PictureNet, rows: int) -> PictureFeatures:
@@ -116,7 +125,7 @@ def encode_pictures(
     if not found:
         return nothing(net, 0)
     columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return PictureFeatures(dict(zip(BLOCKS, columns, strict=True)))
+    return PictureFeatures(dict(zip(widths(net), columns, strict=True)))
 
 
 def squeezed(picture: Pixels, side: int) -> Pixels:
@@ -131,10 +140,19 @@ def _encoded(net: PictureNet, pictures_NSSC: Pixels) -> tuple[Floats, ...]:
 
 
 def blocks_of(net: PictureNet, pictures_NSSC: Tensor) -> tuple[Tensor, ...]:
-    """Return the blocks (N, D) of squeezed pictures, in the order of :data:`BLOCKS`."""
+    """Return the blocks (N, D) of squeezed pictures, in the order of :data:`BLOCKS`; those of an anchor come last."""
     maps = net.maps(pictures_NSSC)
-    pooled = (torch.cat([pool(maps[at], kind) for kind in kinds], dim=1) for at, kinds in POOLED.values())
-    return (*pooled, _colours(pictures_NSSC))
+    found = [*(pooled(name, maps) for name in POOLED), _colours(pictures_NSSC)]
+    if net.anchored is not None:
+        above = net.maps_above(maps)
+        found += [pooled(name, above) for name in ANCHORED]
+    return tuple(found)
+
+
+def pooled(name: str, maps: Sequence[Tensor]) -> Tensor:
+    """Return a block (N, D) of a net's maps."""
+    at, kinds = POOLED[name]
+    return torch.cat([pool(maps[at], kind) for kind in kinds], dim=1)
 
 
 def pool(map_NCHW: Tensor, kind: Kind) -> Tensor:

@@ -13,7 +13,7 @@ Dimension key:   B: pictures in a batch   C: channels   H, W: height and width
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)
 """Of Lite0: kernel, stride of the first block, expansion, channels, blocks."""
 STEM, HEAD = 32, 1280
 """Channels before and behind the stages."""
+ANCHORED_FROM = 4
+"""The first stage, counted from 0, that an anchor changes: those below are of small fields, and two thirds of the
+work."""
 _MULTIPLE = 8
 """Channels are rounded to it."""
 
@@ -117,6 +120,8 @@ class PictureNet:
 
     config: PictureNetConfig
     weights: Mapping[str, Tensor]
+    anchored: Mapping[str, Tensor] | None = None
+    """Weights of the upper stages with an anchor (:func:`sartor.nn.picture_anchor.adapted`), if there is one."""
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +131,12 @@ class PictureNet:
     def maps(self, pictures_BHWC: Tensor) -> list[Tensor]:
         """Return the feature maps (B, C, H, W) behind each stage and behind the head, of uint8 RGB pictures."""
         return feature_maps(self.config, self.weights, prepared(self.config, pictures_BHWC))
+
+    def maps_above(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return :meth:`maps` with those of the upper stages as the anchor has them."""
+        assert self.anchored is not None
+        below = maps[:ANCHORED_FROM]
+        return [*below, *feature_maps_above(self.config, self.anchored, below[-1], ANCHORED_FROM)]
 
 
 def load_picture_net(config: PictureNetConfig, weights: Path, device: str = "cpu") -> PictureNet:
@@ -159,14 +170,29 @@ def feature_maps(config: PictureNetConfig, weights: Mapping[str, Tensor], prepar
         prepared_BCHW: of :func:`prepared`; any height and width.
     """
     states = functional.relu6(_same_convolution(weights, "stem", prepared_BCHW, stride=2))
+    return feature_maps_above(config, weights, states, 0)
+
+
+def feature_maps_above(
+    config: PictureNetConfig, weights: Mapping[str, Tensor], states_BCHW: Tensor, first: int
+) -> list[Tensor]:
+    """Return the maps behind the stages from ``first`` on and behind the head, as :func:`feature_maps` does.
+
+    Args:
+        config: the shape.
+        weights: by the names of :meth:`PictureNetConfig.shapes`.
+        states_BCHW: the map behind stage ``first - 1``; behind the stem, with ReLU6, where ``first`` is 0.
+        first: counted from 0.
+    """
     maps: list[Tensor] = []
-    at = 0
-    for stage in config.staged():
+    stages = list(config.staged())
+    at = sum(len(stage) for stage in stages[:first])
+    for stage in stages[first:]:
         for block in stage:
-            states = _block(weights, f"blocks.{at}", block, states)
+            states_BCHW = _block(weights, f"blocks.{at}", block, states_BCHW)
             at += 1
-        maps.append(states)
-    maps.append(functional.relu6(_same_convolution(weights, "head", states)))
+        maps.append(states_BCHW)
+    maps.append(functional.relu6(_same_convolution(weights, "head", states_BCHW)))
     return maps
 
 
