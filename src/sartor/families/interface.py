@@ -68,6 +68,8 @@ class NoBase:
 
 F = TypeVar("F", bound=Features)
 
+STRONGEST = 2.0
+"""Of heat in an input where it is on a scale of the input's own (:meth:`Family.heat`)."""
 LEAST_UNLABELLED = 10
 """Rows without a label that it takes to read any: what a generator made of fewer would say too much of each."""
 
@@ -148,7 +150,8 @@ class Family(ABC):
     def heat(self, base: Any, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
         """Return (N, H, W) where in each input lies what the answer rests on.
 
-        Of a family that labels: what speaks for the answer (against it where negative), on a scale of the input's own.
+        Of a family that labels: what speaks for the answer, or against it where negative; the strongest place of each
+        input has :data:`STRONGEST`.
         Of one that tells what is unusual: 0 is usual, 1 the worst that good inputs have, on a scale of logarithms.
 
         Raises:
