@@ -23,6 +23,7 @@ from sartor.data import looks, picture_rows, records, split
 from sartor.data.table import read_table
 from sartor.errors import DataError, StorageError
 from sartor.evaluate import cost, gate, numbers, proof, testfile, unusual, written
+from sartor.evaluate.mistakes import Mistake
 from sartor.families.interface import (
     NO_BASE,
     Base,
@@ -158,10 +159,12 @@ def assess(
     columns: Columns | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    on_mistakes: Callable[[Sequence[Mistake]], None] | None = None,
 ) -> Report:
     """Return the report of a stored model on a file of labelled rows, with what an answer costs here.
 
     ``examples`` are the rows that the model was made from: with them, all baselines are put to the same test.
+    ``on_mistakes`` is given the wrong answers to look at, of a model that labels or tells what is unusual.
 
     Raises:
         DataError: when the file cannot be used.
@@ -193,14 +196,19 @@ def assess(
     elif isinstance(model, Regressor):
         report = _assess_numbers(model, rows, made_from, seed, progress)
     elif isinstance(model, Detector):
-        report = _assess_unusual(model, rows, made_from, seed, progress)
+        report = _assess_unusual(model, rows, made_from, seed, progress, on_mistakes)
     else:
-        report = _assess(model, rows, made_from, seed, progress)
+        report = _assess(model, rows, made_from, seed, progress, on_mistakes)
     progress("measure", 0, 0)
     return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
 
 
-def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+_OnMistakes = Callable[[Sequence[Mistake]], None] | None
+
+
+def _assess(
+    model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
     return testfile.score_file(
         families.load_label(model.manifest.family),
         model.requirement,
@@ -211,6 +219,7 @@ def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progres
         trained_on=model.manifest.data.sha256,
         seed=seed,
         progress=progress,
+        on_mistakes=on_mistakes,
     )
 
 
@@ -230,7 +239,9 @@ def _assess_numbers(model: Regressor, rows: Rows, made_from: Rows | None, seed: 
     )
 
 
-def _assess_unusual(model: Detector, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+def _assess_unusual(
+    model: Detector, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
     return unusual.score_unusual_file(
         model.family,
         model.base,
@@ -242,6 +253,7 @@ def _assess_unusual(model: Detector, rows: Rows, made_from: Rows | None, seed: i
         made_from_rows=next((label.rows for label in model.requirement.labels), model.manifest.data.rows),
         seed=seed,
         progress=progress,
+        on_mistakes=on_mistakes,
     )
 
 

@@ -489,6 +489,8 @@ class Report:
     """Of a model that foretells values."""
     unusual: Unusual | None = None
     """Of a model that says how unusual an input is."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Rows of each label (in the order of ``classes``) that were answered with each; empty of more than 25 labels."""
 
 
 # --- what is stored ----------------------------------------------------------------------------------------

@@ -38,10 +38,12 @@ def evaluate(
 ) -> None:
     """Report how good MODEL is (an id, a name, name@champion, name@v2, or a folder)."""
     from sartor import pipeline
+    from sartor.evaluate.mistakes import Mistake
     from sartor.evaluate.render import to_html
     from sartor.model import load
 
     loaded = load(model)
+    wrong: list[Mistake] = []
     if data is None:
         if examples is not None:
             raise UserError(
@@ -57,10 +59,11 @@ def evaluate(
                 columns=Columns(text_column, label_column),
                 seed=seed,
                 progress=progress,
+                on_mistakes=wrong.extend,
             )
     if html is not None:
         with console.writing(html) as file:
-            file.write(to_html(report, loaded.manifest))
+            file.write(to_html(report, loaded.manifest, wrong if loaded.family.reads == "pictures" else ()))
     if as_json:
         console.print_json(to_json(report))
         return

@@ -1,10 +1,12 @@
 """A report for people: rows for tables, promises in words, and one self-contained HTML page."""
 
 import functools
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from sartor.evaluate.headline import p_value, percent
+from sartor.evaluate.mistakes import Mistake, thumbnail
 from sartor.types import (
     ClassScores,
     Coverage,
@@ -185,8 +187,11 @@ def interval(metric: Metric) -> str:
     return f"[{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
-def to_html(report: Report, manifest: Manifest | None = None) -> str:
-    """Return one HTML page that needs nothing else: no script, no font, no image from elsewhere."""
+def to_html(report: Report, manifest: Manifest | None = None, mistakes: Sequence[Mistake] = ()) -> str:
+    """Return one HTML page that needs nothing else: no script, no font, no image from elsewhere.
+
+    ``mistakes`` are wrong answers to pictures, of which the page shows small copies.
+    """
     return template("report.html.j2").render(
         report=report,
         manifest=manifest,
@@ -208,6 +213,8 @@ def to_html(report: Report, manifest: Manifest | None = None) -> str:
         found_rows=found_rows(report),
         promise_lines=[] if report.written or report.numbers or report.unusual else promise_lines(report),
         confusion_lines=confusion_lines(report),
+        confusion=_confusion_cells(report),
+        mistakes=[(one, thumbnail(one.input)) for one in mistakes],
         bars=_bars(report),
         interval=interval,
         percent=percent,
@@ -309,6 +316,14 @@ def _promise(c: Coverage) -> str:
             f"{wanted} right cannot be promised: it takes at least {c.needed} rows, all right; there are {c.accepted}."
         )
     return f"{wanted} right cannot be promised: {c.errors} of the {c.accepted} most confident answers were wrong."
+
+
+def _confusion_cells(report: Report) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Return of each label how many rows were answered with each, and their share, for the shade of the cell."""
+    return [
+        (one.label, [(count, count / max(sum(row), 1)) for count in row])
+        for one, row in zip(report.classes, report.confusion, strict=False)
+    ]
 
 
 def _confusion(c: ClassScores) -> str:

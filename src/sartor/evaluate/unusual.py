@@ -7,7 +7,7 @@ Dimension key:   N: good inputs   M: good inputs measured   B: bad (or planted) 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from sartor.data.good_names import good_label
 from sartor.errors import DataError
 from sartor.evaluate.headline import p_value, percent
+from sartor.evaluate.mistakes import Mistake, of_unusual
 from sartor.evaluate.proof import HELD_OUT, LARGEST_HOLDOUT, MOST_ROWS_FOLDED, plan_alike, steps, why_not
 from sartor.evaluate.quality import proportion
 from sartor.evaluate.ranking import Ranked
@@ -196,6 +197,7 @@ def score_unusual_file(
     made_from_rows: int = 0,
     seed: int = 0,
     progress: Progress = silent,
+    on_mistakes: Callable[[Sequence[Mistake]], None] | None = None,
 ) -> Report:
     """Score a stored model on inputs of which it is known whether they are good, beside the baselines of its family.
 
@@ -212,6 +214,7 @@ def score_unusual_file(
         made_from_rows: how many they were.
         seed: of the intervals.
         progress: told of the encoding.
+        on_mistakes: given false alarms and what was missed; they quote inputs, so the report does not have them.
 
     Raises:
         DataError: when none of the labels is known to be the good one, or no input is good.
@@ -225,6 +228,8 @@ def score_unusual_file(
     real, bad_inputs = _real(bad)
     features = family.encode(base, requirement, [*good, *bad_inputs], progress=progress)
     answer = family.predict(requirement, weights, features)
+    if on_mistakes is not None:
+        on_mistakes(of_unusual(good, bad, answer))
     ways = [Way("model", "this model", *_parts(answer.scores, len(good)))]
     above = Way("", "", *_parts(answer.scores - answer.threshold, len(good)))
     if made_from is not None:
