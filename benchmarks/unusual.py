@@ -6,8 +6,8 @@ DATA holds ``textile_images/simulated/{nominal,global,local}``, as the package c
 woven; ``local`` has a fault in one place, ``global`` has another weave. Surfaces and their stains are drawn here
 (:mod:`sartor.pretrain.surfaces`); of both nothing was chosen. The model and its controls are made from the same 5, 20
 or 100 good pictures and score the same others. An AUROC is over all of these; its interval, and that of a difference,
-is Student's over seeds (textiles: draws of good pictures) or over products (stains: seeds averaged). ``false_alarms`` and
-``found`` are shares above the model's own threshold, which is made from the good pictures alone.
+is Student's over seeds (textiles: draws of good pictures) or over products (stains: seeds averaged). ``false_alarms``
+and ``found`` are shares above the model's own threshold, which is made from the good pictures alone.
 """
 
 import time

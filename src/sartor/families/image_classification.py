@@ -129,7 +129,7 @@ class ImageClassification(LabelFamily[PictureFeatures]):
     def heat(self, base: PictureBase, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
         found: list[FloatArray] = []
         for source in inputs:  # one at a time: maps of many would fill the memory
-            squeezed = picture_features.squeezed(decode(source, side=base.side), base.side)[None]
+            squeezed = np.stack([picture_features.squeezed(decode(source, side=base.side), base.side)])
             best = self.predict(requirement, weights, self.encode(base, requirement, [source])).best[0]
             # what speaks for it more than for the mean of all labels
             columns = {
