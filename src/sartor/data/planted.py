@@ -10,7 +10,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.ndimage
@@ -20,7 +20,7 @@ from PIL import Image
 
 from sartor.data.pictures import Pixels
 
-_Floats: TypeAlias = NDArray[np.float32]
+_Floats: TypeAlias = NDArray[np.floating[Any]]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {

@@ -40,7 +40,8 @@ def of_labels(examples: Sequence[Example], probabilities: FloatArray, labels: Se
         probabilities: (N, C).
         labels: of the model.
     """
-    best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    best: list[int] = probabilities.argmax(axis=1).tolist()
+    sure = probabilities.max(axis=1)
     wrong = [at for at, row in enumerate(examples) if row.output != labels[best[at]]]
     wrong.sort(key=lambda at: -sure[at])
     return tuple(
@@ -62,7 +63,12 @@ def of_unusual(good: Sequence[str], bad: Sequence[tuple[str, str]], answer: Unus
     wrong = np.flatnonzero(answer.unusual == (np.arange(len(known)) < len(good)))
     wrong = wrong[np.argsort(-np.abs(beyond[wrong]), kind="stable")][:MOST]
     return tuple(
-        Mistake(*known[at], "unusual" if answer.unusual[at] else "usual", f"score {answer.scores[at]:.2f}")
+        Mistake(
+            input=known[at][0],
+            right=known[at][1],
+            answer="unusual" if answer.unusual[at] else "usual",
+            how=f"score {answer.scores[at]:.2f}",
+        )
         for at in wrong.tolist()
     )
 
