@@ -393,28 +393,37 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     source = task.examples if examples is None else examples
     if source is None or isinstance(source, Rows):
         return source
-    tabular = task.target is not None or task.kind in tables.KINDS
     if records.is_frame(source):
         return records.of_rows(source, task.target)
-    if _of_pictures(task, source):
-        if isinstance(source, str | Path):
-            return picture_rows.read_pictures(Path(source), task.columns, progress=progress)
-        return picture_rows.of_pairs(source, progress=progress)
     if isinstance(source, str | Path):
-        if tabular:
-            return records.read_records(Path(source), task.target, progress=progress)
-        return _rows_of_some_kind(Path(source), task, progress)
-    if tabular:
+        return _rows_of_path(task, Path(source), progress)
+    return _rows_of_list(task, list(source), progress)
+
+
+def _rows_of_path(task: Task, path: Path, progress: Progress) -> Rows:
+    if _says_a_table(task):
+        return records.read_records(path, task.target, progress=progress)
+    if _of_pictures(task, path):
+        return picture_rows.read_pictures(path, task.columns, progress=progress)
+    return _rows_of_some_kind(path, task, progress)
+
+
+def _rows_of_list(task: Task, source: Sequence[Any], progress: Progress) -> Rows | None:
+    if _says_a_table(task):
         return records.of_rows(records.frame_of_rows(source), task.target)
+    if pictures.reads_pictures(task.kind) or (task.kind is None and picture_rows.are_pictures(source)):
+        return picture_rows.of_pairs(source, progress=progress)
     found = tuple(_example(row) for row in source)
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
 
 
-def _of_pictures(task: Task, source: RowsLike) -> bool:
-    """Whether the rows are pictures, because the task says so, or in a folder and it does not say otherwise."""
-    if task.kind is not None or task.target is not None:
-        return task.target is None and pictures.reads_pictures(task.kind)
-    return isinstance(source, str | Path) and picture_rows.is_of_pictures(Path(source))
+def _says_a_table(task: Task) -> bool:
+    return task.target is not None or task.kind in tables.KINDS
+
+
+def _of_pictures(task: Task, path: Path) -> bool:
+    """Whether a path leads to pictures, because the task says so, or it is a folder and the task says nothing else."""
+    return pictures.reads_pictures(task.kind) or (task.kind is None and picture_rows.is_of_pictures(path))
 
 
 def _rows_of_some_kind(path: Path, task: Task, progress: Progress) -> Rows:
@@ -440,7 +449,7 @@ def gather_unlabelled(
     if source is None:
         return None
     if isinstance(source, str | Path):
-        if _of_pictures(task, source):
+        if _of_pictures(task, Path(source)):
             found, notes = picture_rows.read_names(Path(source), replace(task.columns, output=None), progress=progress)
             return Rows(tuple(Example(one.path) for one in found), notes, pictures=True)
         return loading.read_rows(Path(source), replace(task.columns, output=None), need_labels=False, progress=progress)

@@ -130,6 +130,7 @@ def test_doctor_finds_this_machine_sound(sartor):
     assert ran.json.keys() == {"healthy", "findings"}
     assert {finding["check"] for finding in ran.json["findings"]} >= {"python", "torch", "disk", "store", "network"}
     assert all(finding.keys() == {"check", "ok", "found", "advice"} for finding in ran.json["findings"])
+    assert {finding["check"] for finding in ran.json["findings"]} >= {f"base {one.name}" for one in catalogue.every()}
     assert ran.json["healthy"]
     assert "All is well." in sartor("doctor").out
 

@@ -85,7 +85,6 @@ def test_a_person_is_told_what_was_made_and_what_to_do(sartor, photos):
     assert "sartor predict DIR photos/" in card
     assert "token" not in card
     assert "reads pictures" in sartor("explain", "parts").err
-    assert "no format of models of pictures" in sartor("export", "parts", "--format", "peft", "--out", photos / "x").err
 
 
 def test_a_file_that_names_pictures_gives_the_same_model(sartor, parts, photos):
@@ -131,6 +130,8 @@ def test_in_python_as_on_the_command_line(quick, photos, monkeypatch):
     pairs = [(path.relative_to(photos), path.parent.name) for path in sorted(photos.rglob("*.png"))]
     again = pipeline.make(Task(TASK, kind="image-classification"), pairs, store=False).model
     assert again.manifest.data.sha256 == made.manifest.data.sha256
+    plain = library.generate(TASK, [(str(path), label) for path, label in pairs])  # no text is called like a file
+    assert plain.manifest.data.sha256 == made.manifest.data.sha256
     paths = [photos / "good" / "000.png", "good/001.png"]
     assert again.predict(paths).tolist() == made.predict([str(photos / path) for path in paths]).tolist()
     assert made.predict_proba(paths).shape == (2, 2)

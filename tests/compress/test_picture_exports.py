@@ -135,6 +135,25 @@ def test_the_program_beside_it_answers_path_by_path_without_torch(model, asked, 
         assert mine["probabilities"] == pytest.approx(sartor.probabilities, abs=1e-4)
 
 
+def test_who_reads_the_program_may_stop(model, asked, tmp_path):
+    export(model, "onnx", tmp_path / "out")
+    ran = subprocess.Popen(
+        [sys.executable, tmp_path / "out" / "run.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert ran.stdin is not None
+    assert ran.stdout is not None
+    assert ran.stderr is not None
+    ran.stdout.close()
+    ran.stdin.write("".join(f"{path}\n" for path in asked).encode())
+    ran.stdin.close()
+    assert ran.stderr.read() == b""
+    ran.stderr.close()
+    ran.wait(60)
+
+
 def odd(kind, path):
     """A picture that has to be turned, shown on white, or made of three colours."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 4)).astype(np.uint8)

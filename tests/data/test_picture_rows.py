@@ -198,9 +198,18 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path):
 
 
 def test_a_folder_too_many_is_told(tmp_path):
-    album(tmp_path / "photos", {"good": 1, "bad": 1})
+    album(tmp_path / "photos", {"good": 2, "bad": 1})
+    (tmp_path / "photos" / "words.jpg").write_text("words")
     rows = read_pictures(tmp_path, NONE)
     assert f"in it 'bad', 'good': if those are the classes, give {tmp_path.name}/photos." in said(rows, "folders")
+
+
+def test_a_file_that_may_hold_the_labels_is_told(tmp_path):
+    folder = album(tmp_path, {"photos": 2}) / "photos"
+    csv_of(folder / "metadata.csv", [("000.png", "good")], ("file_name", "label"))
+    assert (
+        said(read_pictures(folder, NONE), "folders") == "If 'metadata.csv' holds the labels, give photos/metadata.csv."
+    )
 
 
 def test_ten_thousand_classes_are_refused_before_a_picture_is_opened(tmp_path, monkeypatch):

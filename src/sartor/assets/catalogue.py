@@ -232,16 +232,18 @@ class PictureBaseSpec:
     """File in the cache -> its sha256."""
     sources: tuple[Source, ...]
     """In the order of preference."""
+    anchor: AnchorSpec | None = None
+    """The adapter of its upper stages that stands beside them; such a base is named STEM+ANCHOR."""
 
     @property
     def stem(self) -> str:
-        """Return the name of its folder in the cache."""
-        return self.name
+        """Return the name of its folder in the cache, and of the base whose files these are."""
+        return self.name.partition("+")[0]
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the weights, by which a manifest names this base."""
-        return self.files[WEIGHTS]
+        """Return the hash of all weights, the anchor's too, by which a manifest names this base."""
+        return anchored_sha256(self.files[WEIGHTS], self.anchor.sha256) if self.anchor else self.files[WEIGHTS]
 
 
 AnyBase: TypeAlias = BaseSpec | LanguageModelSpec | PictureBaseSpec
@@ -527,8 +529,13 @@ def language_model(name: str) -> LanguageModelSpec:
             f"The base {name!r} puts texts under labels, and this task is one of writing. Say kind: "
             f"text-classification, or take a base that writes. Known: {', '.join(_LANGUAGE_MODELS)}."
         )
+    known = ", ".join(_LANGUAGE_MODELS)
+    if name in _PICTURE_BASES:
+        raise NotFoundError(
+            f"The base {name!r} reads pictures, and this task is one of writing. Take a base that writes. "
+            f"Known: {known}."
+        )
     if name not in _LANGUAGE_MODELS:
-        known = ", ".join(_LANGUAGE_MODELS)
         raise NotFoundError(f"No language model named {name!r}.{did_you_mean(name, _LANGUAGE_MODELS)} Known: {known}.")
     return _LANGUAGE_MODELS[name]
 

@@ -71,7 +71,7 @@ def predict(
     if model_column is not None and source is None:
         raise UserError("--model-column is a column of a file: name that by --input.")
     if bool(texts) == (source is not None):
-        raise UserError("Give texts to answer, or a file by --input, not both and not neither.")
+        raise UserError("Give texts or pictures to answer, or a file by --input, not both and not neither.")
     _check_suffix(output)
     if model_column is not None and source is not None:
         writing = (max_new_tokens, temperature or 0.0, seed)

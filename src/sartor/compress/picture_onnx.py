@@ -23,8 +23,8 @@ from sartor.compress.whole import new_folder
 from sartor.errors import UserError
 from sartor.nn import picture_features
 from sartor.nn.picture_base import PictureBase
-from sartor.nn.picture_features import COLOUR_LEVELS, COLOUR_POOL, COLOURS, PLACES, POOLED, Pixels
-from sartor.nn.picture_net import Block, same_padding
+from sartor.nn.picture_features import ANCHORED, COLOUR_LEVELS, COLOUR_POOL, COLOURS, PLACES, POOLED, Pixels, anchored
+from sartor.nn.picture_net import ANCHORED_FROM, Block, same_padding
 from sartor.types import Requirement, Weights
 
 OPSET: Final = 13
@@ -108,6 +108,7 @@ class _Graph(Nodes):
     def __init__(self, base: PictureBase) -> None:
         super().__init__(("pictures", "probabilities", "scope"))
         self.net, self.side = base.net, base.side
+        self.weights = base.net.weights
         self.sizes: list[int] = []
         """Height and width of each map."""
 
@@ -118,22 +119,35 @@ class _Graph(Nodes):
         pixels = self.add("Transpose", self.add("Cast", "pictures", to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
         maps = self.maps(pixels)
         found = {name: self._pooled(maps[at], at, kinds) for name, (at, kinds) in POOLED.items()}
-        return {name: self._unit(block) for name, block in {**found, COLOURS: self._colours(pixels)}.items()}
+        found[COLOURS] = self._colours(pixels)
+        if self.net.anchored is not None:
+            self.weights = self.net.anchored
+            above = self._maps_above(maps[ANCHORED_FROM - 1], self.sizes[ANCHORED_FROM - 1], ANCHORED_FROM)
+            for name in ANCHORED:
+                at, kinds = POOLED[name]
+                found[anchored(name)] = self._pooled(above[at - ANCHORED_FROM], at, kinds)
+        return {name: self._unit(block) for name, block in found.items()}
 
     def maps(self, pixels: str) -> list[str]:
         """Return the maps behind each stage and behind the head."""
         config = self.net.config
         centred = self.add("Sub", pixels, self.constant(np.float32(config.mean)))
         states = self.add("Div", centred, self.constant(np.float32(config.spread)))
-        size = self.side
-        states, size = self._relu6(self._convolution("stem", states, size, stride=2)), -(-size // 2)
-        maps, at = list[str](), 0
-        for stage in config.staged():
+        states = self._relu6(self._convolution("stem", states, self.side, stride=2))
+        return self._maps_above(states, -(-self.side // 2), 0)
+
+    def _maps_above(self, states: str, size: int, first: int) -> list[str]:
+        """Return the maps behind the stages from ``first`` on and behind the head, by the weights of the moment."""
+        maps, sizes = list[str](), list[int]()
+        stages = list(self.net.config.staged())
+        at = sum(len(stage) for stage in stages[:first])
+        for stage in stages[first:]:
             for block in stage:
                 states, size = self._block(f"blocks.{at}", block, states, size), -(-size // block.stride)
                 at += 1
             maps.append(states)
-            self.sizes.append(size)
+            sizes.append(size)
+        self.sizes = [*self.sizes[:first], *sizes]
         return [*maps, self._relu6(self._convolution("head", states, size))]
 
     def _block(self, name: str, block: Block, states: str, size: int) -> str:
@@ -143,7 +157,7 @@ class _Graph(Nodes):
         return self.add("Add", states, out) if block.adds else out
 
     def _convolution(self, name: str, states: str, size: int, *, stride: int = 1, groups: int = 1) -> str:
-        weight, bias = (self.net.weights[f"{name}.{part}"].cpu().contiguous().numpy() for part in ("weight", "bias"))
+        weight, bias = (self.weights[f"{name}.{part}"].cpu().contiguous().numpy() for part in ("weight", "bias"))
         kernel = weight.shape[-1]
         before, behind = same_padding(size, kernel, stride)
         return self.add(

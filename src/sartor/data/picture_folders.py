@@ -22,6 +22,7 @@ _IGNORED = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
 """What systems put into folders; so are all names that begin with a dot."""
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 """Folders that are no classes but parts of a data set."""
+_TABLES = {".csv", ".tsv", ".jsonl", ".json", ".xlsx", ".parquet"}
 _SHOWN = 3
 
 
@@ -52,6 +53,8 @@ class Listing:
     """Folders that may not be entered."""
     others: Counter[str] = field(default_factory=Counter[str])
     """Suffix -> files that are no pictures."""
+    tables: list[str] = field(default_factory=list[str])
+    """Files of rows on the first level."""
 
 
 def list_folder(folder: Path, *, progress: Progress = silent) -> Listing:
@@ -109,6 +112,8 @@ def _is_to_be_entered(entry: "os.DirEntry[str]", name: str, found: Listing) -> b
         found.pictures.append(Found(entry.path, shown(name), _label_of(first) if rest else None))
     else:
         found.others[suffix] += 1
+        if suffix in _TABLES and "/" not in name:
+            found.tables.append(shown(name))
     return False
 
 
@@ -194,14 +199,17 @@ def _beside(found: Listing) -> Iterator[Note]:
 
 
 def _nested(found: Listing) -> Iterator[Note]:
-    """Warn of a folder too many, as archives have it when they are unpacked."""
+    """Warn of a folder too many, as archives have it when they are unpacked, and of labels in a file."""
     inner = next(iter(found.classes.values()), set[str]())
-    deep = all("/" in one.name.partition("/")[2] for one in found.pictures)
-    if len(found.classes) == 1 and len(inner) > 1 and deep:
+    deep = sum("/" in one.name.partition("/")[2] for one in found.pictures)
+    if len(found.classes) == 1 and len(inner) > 1 and 2 * deep > len(found.pictures):
         outer = next(iter(found.classes))
         text = f"There is one folder, {outer!r}, and in it {listed(sorted(inner)[:_SHOWN])}"
         more = " …" if len(inner) > _SHOWN else ""
         yield Note("folders", f"{text}{more}: if those are the classes, give {found.root.name}/{outer}.", "warning")
+    if found.tables and not any(one.label for one in found.pictures):
+        name = sorted(found.tables)[0]
+        yield Note("folders", f"If {name!r} holds the labels, give {found.root.name}/{name}.", "warning")
 
 
 def _not_followed(found: Listing) -> Iterator[Note]:

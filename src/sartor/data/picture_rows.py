@@ -108,6 +108,17 @@ def is_of_pictures(path: Path) -> bool:
     return os.path.isdir(path) or path.suffix.lower() in SUFFIXES
 
 
+def are_pictures(rows: Sequence[Any]) -> bool:
+    """Whether rows that are given in Python are pairs of a picture's file and a label, not of a text and a label."""
+    return len(rows) > 0 and all(isinstance(row, tuple) and len(row) == 2 and _is_picture(row[0]) for row in rows)
+
+
+def _is_picture(source: object) -> bool:
+    if isinstance(source, str):
+        return os.path.splitext(source)[1].lower() in SUFFIXES and os.path.isfile(source)
+    return isinstance(source, os.PathLike)
+
+
 def looks_like_pictures(table: Table, columns: Columns) -> bool:
     """Whether a file names pictures: one of its columns holds hardly anything but their names."""
     named = named_column(table.header, columns.input, table.source) if columns.input in table.header else None

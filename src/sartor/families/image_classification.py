@@ -9,6 +9,7 @@ Dimension key:   N: pictures   C: labels   D: width of a block
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import threadpoolctl
 import torch
 from typing_extensions import override
 
+from sartor.assets import catalogue
 from sartor.data.pictures import decode
 from sartor.errors import TaskError
 from sartor.families.interface import (
@@ -31,7 +33,7 @@ from sartor.families.interface import (
 )
 from sartor.nn import picture_baselines, picture_evidence, picture_features, solve
 from sartor.nn.picture_base import PictureBase, load_picture_base
-from sartor.nn.picture_features import BLOCKS, PictureFeatures
+from sartor.nn.picture_features import ANCHORED, BLOCKS, PictureFeatures, anchored
 from sartor.types import Progress, Requirement, Weights, silent
 
 _DEEP = {"things": 2, "thing-peaks": 2, "late": 2, "part-peaks": 1, "form-peaks": 1}
@@ -42,8 +44,15 @@ PROFILES: solve.Profiles = {
     "surface": (0.15, {"forms": 2, "textures": 2, "colours": 1}),
 }
 """Which blocks a task may need (:mod:`sartor.nn.solve`). Chosen on drawn tasks (LOG.md, 2026-11-25)."""
-RIDGE_TEMPERATURE = 3.5
-"""What ridge scores usually need; a few rows cannot say otherwise."""
+_ABOVE = {anchored(name): float(weight) for name, weight in {**_DEEP, "places": 2}.items() if name in ANCHORED}
+ANCHORED_PROFILES: solve.Profiles = {
+    "anchored": (0.25, {**_ABOVE, "form-peaks": 1}),
+    "both": (0.25, {**_ABOVE, **_DEEP, "places": 2}),
+    **{name: (belief / 2, mix) for name, (belief, mix) in PROFILES.items()},
+}
+"""Where an anchor stands beside the frozen net: half of the belief goes to profiles that use it."""
+RIDGE_TEMPERATURE = 5.0
+"""What ridge scores usually need; a few rows cannot say otherwise. Chosen on drawn tasks likewise."""
 LOGISTIC_TEMPERATURE = 1.0
 OUT_OF_SCOPE_SHARE = 0.05
 """Share of the owner's own pictures, unseen by the head, that the out-of-scope threshold turns away."""
@@ -93,7 +102,7 @@ class ImageClassification(LabelFamily[PictureFeatures]):
             similarity=np.zeros((len(condition.targets), len(requirement.labels))),
             targets=condition.targets,
             n_labels=len(requirement.labels),
-            profiles=PROFILES,
+            profiles=ANCHORED_PROFILES if set(ANCHORED_BLOCKS) <= set(condition.support.blocks) else PROFILES,
             strengths=(0.0,),
         )
         head, guess = "ridge", RIDGE_TEMPERATURE
@@ -146,7 +155,9 @@ class ImageClassification(LabelFamily[PictureFeatures]):
 
     @override
     def controls(self, requirement: Requirement) -> Sequence[Control[PictureFeatures]]:
+        floor = Control("floor", "Sartor without its anchor", without_anchor)
         return (
+            *((floor,) if catalogue.picture_base(requirement.base).anchor else ()),
             Control("majority", "Majority class", majority),
             Control("probe", "Logistic regression on the net's last layer", _peer(picture_baselines.probe)),
             Control("prototypes", "Nearest mean of a class in the last layer", _peer(picture_baselines.prototypes)),
@@ -155,13 +166,14 @@ class ImageClassification(LabelFamily[PictureFeatures]):
 
 
 FAMILY = ImageClassification()
+ANCHORED_BLOCKS = tuple(anchored(name) for name in ANCHORED)
 
 _HEADS = ("ridge", "logistic")
 
 
 def _canonical_order(condition: Condition[PictureFeatures]) -> IntArray:
     """Return an order that the rows alone tell: sums of floats depend on it."""
-    blocks = [condition.support.blocks[name] for name in BLOCKS]
+    blocks = list(condition.support.blocks.values())
 
     def key(row: int) -> tuple[bytes, ...]:
         return (*(block[row].tobytes() for block in blocks), int(condition.targets[row]).to_bytes(8, "big"))
@@ -170,7 +182,7 @@ def _canonical_order(condition: Condition[PictureFeatures]) -> IntArray:
 
 
 def _columns(weights: Weights) -> Iterator[tuple[str, FloatArray]]:
-    for name in BLOCKS:
+    for name in (*BLOCKS, *ANCHORED_BLOCKS):
         if f"{name}.weight" in weights:
             yield name, weights[f"{name}.weight"].double().numpy()
 
@@ -189,6 +201,17 @@ def majority(requirement: Requirement, condition: _Condition, rows: PictureFeatu
     """Return the labels' shares (one row added to each) for every row."""
     counts = np.bincount(condition.targets, minlength=len(requirement.labels)) + 1.0
     return np.tile(counts / counts.sum(), (len(rows), 1))
+
+
+def without_anchor(requirement: Requirement, condition: _Condition, rows: PictureFeatures, seed: int) -> FloatArray:
+    """Return the floor's answers: the same head on the frozen net alone."""
+    plain = replace(condition, labels=_frozen(condition.labels), support=_frozen(condition.support))
+    weights = FAMILY.generate(requirement, plain, seed=seed)
+    return FAMILY.predict(requirement, weights, rows).probabilities
+
+
+def _frozen(features: PictureFeatures) -> PictureFeatures:
+    return PictureFeatures({name: features.blocks[name] for name in BLOCKS})
 
 
 def _peer(

@@ -8,8 +8,7 @@ by name through ``torch.func.functional_call``. A test holds both to the same nu
 Dimension key:   B: texts in a batch   T: tokens   H: hidden width   A: attention heads   D: head width
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +21,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
+
+from sartor.nn.threads import one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def encode_texts(
     cut = np.array([far or len(e.ids) > max_tokens for far, e in zip(unread, encodings, strict=True)], dtype=np.bool_)
     ids = [_truncate(e.ids, max_tokens) for e in encodings]
     pooled = np.empty((len(texts), len(poolings), encoder.config.hidden), dtype=np.float32)
-    with _threads(sum(map(len, ids))):
+    with one_thread(sum(map(len, ids)) <= _ONE_THREAD_TOKENS):
         _pool_batches(encoder, ids, poolings, tokens_per_batch, pooled, on_rows)
     return pooled, cut
 
@@ -255,7 +256,7 @@ def encode_in_context(
     """Return (len(said), H): the states of the words' own tokens, pooled."""
     device = next(encoder.parameters()).device
     found: list[Tensor] = []
-    with _threads(sum(len(one.ids) for one in said)):
+    with one_thread(sum(len(one.ids) for one in said) <= _ONE_THREAD_TOKENS):
         for start in range(0, len(said), size):
             part = said[start : start + size]
             ids_BT, keep_BT = padded([one.ids for one in part], encoder.config.pad_id)
@@ -265,20 +266,7 @@ def encode_in_context(
 
 
 _ONE_THREAD_TOKENS = 128
-
-
-@contextmanager
-def _threads(tokens: int) -> Generator[None]:
-    """Keep a short text on one core: 2 ms slower on an idle machine, 500 ms faster beside one other busy process."""
-    before = torch.get_num_threads()
-    if tokens > _ONE_THREAD_TOKENS or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+"""Of a short text: on one core 2 ms slower on an idle machine, 500 ms faster beside one other busy process."""
 
 
 def padded(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

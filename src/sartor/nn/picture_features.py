@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from sartor.nn.features import unit
 from sartor.nn.picture_net import PictureNet
+from sartor.nn.threads import one_thread
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
@@ -135,7 +136,8 @@ def squeezed(picture: Pixels, side: int) -> Pixels:
 
 @torch.inference_mode()
 def _encoded(net: PictureNet, pictures_NSSC: Pixels) -> tuple[Floats, ...]:
-    found = blocks_of(net, torch.from_numpy(pictures_NSSC).to(net.device))
+    with one_thread(len(pictures_NSSC) == 1):
+        found = blocks_of(net, torch.from_numpy(pictures_NSSC).to(net.device))
     return tuple(unit(block.cpu().numpy()) for block in found)
 
 
