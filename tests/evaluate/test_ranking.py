@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -15,6 +15,7 @@ def alone(bad):
     return np.full(bad, -1)
 
 
+@settings(max_examples=40, deadline=None)
 @given(SCORES, SCORES)
 def test_rows_that_count_once_give_the_plain_figures(good, bad):
     good, bad = np.array(good), np.array(bad)
@@ -24,6 +25,7 @@ def test_rows_that_count_once_give_the_plain_figures(good, bad):
     assert _precisions(good, bad, *ones)[0] == pytest.approx(average_precision_score(truth, scores))
 
 
+@settings(max_examples=40, deadline=None)
 @given(SCORES, SCORES, st.integers(0, 9))
 def test_rows_that_count_twice_are_as_two_rows(good, bad, seed):
     good, bad = np.array(good), np.array(bad)

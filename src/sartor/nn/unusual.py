@@ -281,20 +281,19 @@ def learn(features: PictureMaps, groups: Ints) -> Learned:
     """
     if len(features) < LEAST:
         raise ValueError(f"{len(features)} pictures are too few, {LEAST} is the least")
-    order = _canonical(features)
-    features = features.take(order)
+    order = _canonical(features)  # by it rows are looked up, not copied: they may fill half of the memory
     # where nearly all look the same, they are alike by nature, and looks say nothing
     folds = fold_rows(groups[order] if len(np.unique(groups)) >= LEAST else np.arange(len(order)))
     stages: dict[str, Gaussian] = {}
     distances: dict[str, NDArray[np.float32]] = {}
     for name, maps in features.maps.items():
-        parts = [_moments(maps[rows]) for rows in folds]
-        placed, shrinkage = _chosen(parts, [maps[_few(rows, len(features))] for rows in folds])
+        parts = [_moments(maps[order[rows]]) for rows in folds]
+        placed, shrinkage = _chosen(parts, [maps[order[_few(rows, len(features))]] for rows in folds])
         whole = _together(parts)
         found_NHW = np.empty((len(features), *maps.shape[2:]), dtype=np.float32)
         for part, rows in zip(parts, folds, strict=True):
             mean, whiten, _ = _fit(whole.without(part), placed=placed, shrinkage=shrinkage)
-            found_NHW[rows] = _gaussian(mean, whiten).distances(maps[rows])
+            found_NHW[rows] = _gaussian(mean, whiten).distances(maps[order[rows]])
         mean, whiten, _ = _fit(whole, placed=placed, shrinkage=shrinkage)
         stages[name] = _gaussian(mean, whiten, max(float(found_NHW.mean()), 1e-12))
         distances[name] = found_NHW / stages[name].scale

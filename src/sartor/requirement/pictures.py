@@ -67,9 +67,11 @@ def understand_pictures(
     labels, why = _labels(task, examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     kind, why_kind = _kind(task, labels, examples, rows)
+    plain = BASE
     if kind == ANOMALIES:
         labels, why_good = _good(labels)
         why = (*why, *why_good)
+        plain = BASE.partition("+")[0]  # an anchor knows classes; what is unusual is told from the frozen stages
     notes = (
         *rows.notes,
         *cut,
@@ -77,7 +79,7 @@ def understand_pictures(
         *left_out,
         *why,
         *unknown,
-        Note("base", f"Base: {base or BASE}, " + ("as asked." if base else "as none was asked for.")),
+        Note("base", f"Base: {base or plain}, " + ("as asked." if base else "as none was asked for.")),
         *(() if merge_labels else _spellings(kept)),
         *(_size(labels, len(kept)) if kind != ANOMALIES else _good_ones(labels, len(kept))),
         *_alike([example.input for example in kept]),
@@ -89,7 +91,7 @@ def understand_pictures(
         description=description,
         labels=labels,
         language=task.language or "",
-        base=base or BASE,
+        base=base or plain,
         max_tokens=0,
         limits=task.limits,
         notes=notes,
