@@ -16,6 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sartor.assets import catalogue
+from sartor.nn import picture_anchor
+from sartor.nn.anchor import Anchor, write
 from sartor.nn.picture_net import PictureNet, PictureNetConfig
 
 WIDTH, DEPTH, SIDE = 0.25, 0.3, 32
@@ -42,10 +44,11 @@ def net(seed: int = 0) -> PictureNet:
 def specs(cache: Path) -> dict[str, catalogue.PictureBaseSpec]:
     """Put the tiny base into ``cache`` under the names of the real ones; return the catalogue that knows it."""
     found = {}
-    for at, (name, real) in enumerate(catalogue.picture_bases().items()):
-        path = cache / "bases" / name / catalogue.WEIGHTS
+    stems = list(dict.fromkeys(real.stem for real in catalogue.picture_bases().values()))
+    for name, real in catalogue.picture_bases().items():
+        made = net(stems.index(real.stem))
+        path = cache / "bases" / real.stem / catalogue.WEIGHTS
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = net(at)
         save_file(dict(made.weights), path)
         found[name] = dataclasses.replace(
             real,
@@ -55,8 +58,18 @@ def specs(cache: Path) -> dict[str, catalogue.PictureBaseSpec]:
             n_parameters=sum(tensor.numel() for tensor in made.weights.values()),
             files={catalogue.WEIGHTS: hashlib.sha256(path.read_bytes()).hexdigest()},
             sources=(),
+            anchor=anchor(path.parent, made) if real.anchor else None,
         )
     return found
+
+
+def anchor(folder: Path, made: PictureNet) -> catalogue.AnchorSpec:
+    """Put a random anchor of a tiny net into ``folder``; return what the catalogue says of it."""
+    path = folder / "anchor.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    fresh = picture_anchor.fresh(made.config, 2, generator=generator)
+    write(Anchor({name: 0.1 * torch.randn(one.shape, generator=generator) for name, one in fresh.items()}), path)
+    return catalogue.AnchorSpec(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def picture_of(text: str) -> Image.Image:

@@ -52,7 +52,7 @@ def read_csv(path):
 
 def test_a_folder_a_class_makes_a_proved_stored_model(parts):
     assert list(parts) == documented("generate")
-    assert (parts["family"], parts["base"]) == ("image-classification", "efficientnet-lite0")
+    assert (parts["family"], parts["base"]) == ("image-classification", "efficientnet-lite0+anchor1")
     assert parts["labels"] == ["good", "scratched"]
     report = parts["report"]
     assert report["protocol"]["kind"] == "cross-validation"

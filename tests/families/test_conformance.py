@@ -63,7 +63,7 @@ def requirement_of(name, labels):
         case "tables":
             return dataclasses.replace(need, base="none", columns=COLUMNS)
         case "pictures":
-            return dataclasses.replace(need, base="efficientnet-lite0")
+            return dataclasses.replace(need, base="efficientnet-lite0+anchor1")
         case _:
             return need
 

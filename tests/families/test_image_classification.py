@@ -16,7 +16,7 @@ PARALLEL = 0.995
 
 def need(n_labels):
     labels = tuple(Label(f"label {at}") for at in range(n_labels))
-    return Requirement(FAMILY.name, "m", "", labels, language="", base="efficientnet-lite0", max_tokens=0)
+    return Requirement(FAMILY.name, "m", "", labels, language="", base="efficientnet-lite0+anchor1", max_tokens=0)
 
 
 def striped(folder, pitch, seed):

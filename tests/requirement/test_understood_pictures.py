@@ -24,7 +24,7 @@ def said(found):
 def test_classes_are_those_of_the_folders(tmp_path):
     found = understood(Task("Good or bad part?"), rows_of(tmp_path, good=10, bad=12))
     need = found.requirement
-    assert (need.family, need.name, need.base) == ("image-classification", "parts", "efficientnet-lite0")
+    assert (need.family, need.name, need.base) == ("image-classification", "parts", "efficientnet-lite0+anchor1")
     assert [(label.name, label.rows) for label in need.labels] == [("bad", 12), ("good", 10)]
     assert len(found.examples) == 22
     assert "Kind: image-classification, because pictures are to be put into classes." in said(found)

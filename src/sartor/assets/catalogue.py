@@ -469,7 +469,17 @@ _LITE0 = PictureBaseSpec(
     ),
 )
 
-_PICTURE_BASES: Mapping[str, PictureBaseSpec] = MappingProxyType({base.name: base for base in (_LITE0,)})
+_LITE0_ANCHOR1 = replace(
+    _LITE0,
+    name="efficientnet-lite0+anchor1",
+    title="EfficientNet-Lite0 with Sartor's anchor 1: what pictures have to be told apart by, learned over many tasks",
+    licence_lineage=(*_LITE0.licence_lineage, "Sartor's anchor 1: Apache-2.0 (its card names its sources)"),
+    anchor=AnchorSpec(
+        "efficientnet-lite0+anchor1.safetensors", "114df846ca449fb23d319236046fd533926103ed7b9ca9f7f6210637d3867ca5"
+    ),
+)
+
+_PICTURE_BASES: Mapping[str, PictureBaseSpec] = MappingProxyType({base.name: base for base in (_LITE0_ANCHOR1, _LITE0)})
 
 TABLE_GENERATOR = GeneratorSpec(
     "tables-1.safetensors", "7a61f8c7eb4f968294204ac973128885103e8f23ce68b257cc2e099a36568bb7"

@@ -1,6 +1,8 @@
 """A picture in, one of a list of labels out: a linear head on the stages of a frozen net and on colours.
 
-The head is solved in closed form from the labelled pictures by :mod:`sartor.nn.solve`; names of labels say nothing
+The head is solved in closed form from the labelled pictures by :mod:`sartor.nn.solve`, on the frozen net and, where the
+base has an anchor (an adapter that ``recipes/images.py`` learned over many tasks), on its upper stages adapted; without
+it the head is the *floor*, on which nothing was learned. What weighs them is rows left out; names of labels say nothing
 here, for there is no encoder that reads both pictures and texts. What is stored is one matrix a block, a bias, a
 temperature and an out-of-scope threshold; scores are linear in the features, probabilities their tempered softmax.
 
@@ -63,7 +65,7 @@ class ImageClassification(LabelFamily[PictureFeatures]):
 
     name: ClassVar[str] = "image-classification"
     summary: ClassVar[str] = "puts a picture under one of your labels, and says when none fits"
-    generator: ClassVar[str] = "picture-floor/1"
+    generator: ClassVar[str] = "picture-anchor/1"
     reads: ClassVar[Reads] = "pictures"
 
     @override

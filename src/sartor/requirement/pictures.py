@@ -14,7 +14,7 @@ from sartor.types import Example, Label, Note, Requirement, Rows, Task
 CLASSES = "image-classification"
 ANOMALIES = "image-anomaly-detection"
 KINDS = (CLASSES, ANOMALIES)
-BASE = "efficientnet-lite0"
+BASE = "efficientnet-lite0+anchor1"
 """What looks at pictures where no other is asked for."""
 _FEW = 8
 """Pictures of a class below which a model of it is a guess."""
