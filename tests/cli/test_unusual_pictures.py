@@ -52,6 +52,7 @@ def test_a_flat_folder_makes_a_model_that_says_what_few_pictures_can_vouch_for(f
     assert "11.1%" in fabric["report"]["headline"]
     assert {one["kind"] for one in found["planted"]} == {"scratch", "spot", "blur", "colour"}
     assert found["baselines"]
+    assert any(note["text"] == "8 good pictures." for note in fabric["notes"])
     assert list(fabric) == documented("generate")
 
 

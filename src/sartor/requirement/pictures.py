@@ -81,8 +81,8 @@ def understand_pictures(
         *unknown,
         Note("base", f"Base: {base or plain}, " + ("as asked." if base else "as none was asked for.")),
         *(() if merge_labels else _spellings(kept)),
-        *(_size(labels, len(kept)) if kind != ANOMALIES else _good_ones(labels, len(kept))),
-        *_alike([example.input for example in kept]),
+        *(_size(labels, len(kept)) if kind != ANOMALIES else _good_ones(labels, len(examples))),
+        *_alike([example.input for example in (kept if labels else examples)]),
         *([Note("unlabelled", "The unlabelled pictures are not read: a model is made of labelled ones.")] * unlabelled),
     )
     requirement = Requirement(
