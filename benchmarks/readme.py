@@ -446,8 +446,8 @@ def pictures() -> str:
     ]
     text = (
         f"**Pictures** of three groups that the anchor never saw, {len(found['seeds'])} draws, balanced accuracy on "
-        "all pictures that a model was not made from (trained arms: one draw, at most 500 pictures). The interval is from "
-        "drawing groups anew, and there are three. Tasks whose interval over draws lies wholly below: "
+        "all pictures that a model was not made from (trained arms: one draw, at most 500 pictures). The interval is "
+        "from drawing groups anew, and there are three. Tasks whose interval over draws lies wholly below: "
         f"{', '.join(below) or 'none'}."
     )
     header = ("pictures a class", "", "digits", "stains", "textile", "Sartor minus it")

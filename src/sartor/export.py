@@ -13,7 +13,7 @@ from sartor.data import picture_rows, pictures
 from sartor.errors import TaskError, did_you_mean
 from sartor.families import text_classification, text_generation
 from sartor.families.text_generation import WritingBase
-from sartor.model import Model, Writer
+from sartor.model import Classifier, Model, Writer
 from sartor.nn.picture_base import PictureBase
 from sartor.nn.text_base import TextBase
 from sartor.types import Columns, Progress, silent
@@ -152,6 +152,11 @@ def _export_table(model: Model, form: str, out: Path) -> Exported:
 
 
 def _export_pictures(model: Model, form: str, out: Path, calibrate: Path | None, progress: Progress) -> Exported:
+    if not isinstance(model, Classifier):
+        raise TaskError(
+            f"Models that tell what is unusual are not exported so far, and {model.manifest.name!r} is one. Serve it "
+            "with 'sartor predict', or from Python."
+        )
     base = model.base
     if form not in PICTURE_FORMS or not isinstance(base, PictureBase):
         raise TaskError(

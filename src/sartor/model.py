@@ -26,6 +26,8 @@ from sartor.families.interface import (
     LabelFamily,
     NumberFamily,
     Prediction,
+    UnusualFamily,
+    Unusualness,
     Writing,
     WritingFamily,
 )
@@ -105,6 +107,14 @@ class Model:
     def predict(self, inputs: Inputs) -> Any:
         """Return one answer for each input, in order: a label, a value, or a text."""
         raise NotImplementedError
+
+    def heat(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N, H, W) where in each picture lies what the answer rests on (:meth:`Family.heat`).
+
+        Raises:
+            TaskError: where the model reads no pictures.
+        """
+        return self.family.heat(self.base, self.requirement, self.weights, self.several(inputs))
 
     def several(self, inputs: Inputs) -> list[str]:
         """Return inputs as the family reads them.
@@ -228,6 +238,25 @@ class Regressor(Model):
         return float(1 - ((self.predict(inputs) - right) ** 2).sum() / total)
 
 
+class Detector(Model):
+    """A model that says how unusual a picture is beside good ones."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> UnusualFamily[Any]:
+        return families.load_unusual(self.manifest.family)
+
+    def judge(self, inputs: Inputs, *, progress: Progress = silent) -> Unusualness:
+        """Return scores and the threshold above which an input is unusual, inputs in order."""
+        features = self.family.encode(self.base, self.requirement, self.several(inputs), progress=progress)
+        return self.family.predict(self.requirement, self.weights, features)
+
+    @override
+    def predict(self, inputs: Inputs) -> NDArray[np.bool_]:
+        """Return (N,) whether each input is unusual."""
+        return self.judge(inputs).unusual
+
+
 class Writer(Model):
     """A model that writes texts."""
 
@@ -279,6 +308,8 @@ def of_manifest(
             kind = Writer
         case NumberFamily():
             kind = Regressor
+        case UnusualFamily():
+            kind = Detector
         case _:
             kind = Classifier
     return kind(manifest, report, weights, base, own_files)

@@ -22,7 +22,8 @@ from sartor.data import load as loading
 from sartor.data import looks, picture_rows, records, split
 from sartor.data.table import read_table
 from sartor.errors import DataError, StorageError
-from sartor.evaluate import cost, gate, numbers, proof, testfile, written
+from sartor.evaluate import cost, gate, numbers, proof, testfile, unusual, written
+from sartor.evaluate.mistakes import Mistake
 from sartor.families.interface import (
     NO_BASE,
     Base,
@@ -30,10 +31,11 @@ from sartor.families.interface import (
     Family,
     LabelFamily,
     NumberFamily,
+    UnusualFamily,
     Writing,
     WritingFamily,
 )
-from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
+from sartor.model import Classifier, Detector, Model, Regressor, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
 from sartor.requirement import pictures, tables
@@ -52,6 +54,7 @@ from sartor.types import (
     Requirement,
     Rows,
     Task,
+    Unusual,
     Weights,
     silent,
 )
@@ -122,6 +125,8 @@ def make(
         draft = write(family, frozen, understood, clock, seed, progress)
     elif need.family == tables.VALUES:
         draft = foretell(families.load_number(family.name), frozen, understood, clock, seed, progress)
+    elif issubclass(type(family), UnusualFamily):
+        draft = learn_usual(families.load_unusual(family.name), frozen, understood, clock, seed, progress)
     else:
         draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)
     with clock("evaluate"):
@@ -154,10 +159,12 @@ def assess(
     columns: Columns | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    on_mistakes: Callable[[Sequence[Mistake]], None] | None = None,
 ) -> Report:
     """Return the report of a stored model on a file of labelled rows, with what an answer costs here.
 
     ``examples`` are the rows that the model was made from: with them, all baselines are put to the same test.
+    ``on_mistakes`` is given the wrong answers to look at, of a model that labels or tells what is unusual.
 
     Raises:
         DataError: when the file cannot be used.
@@ -188,13 +195,20 @@ def assess(
         )
     elif isinstance(model, Regressor):
         report = _assess_numbers(model, rows, made_from, seed, progress)
+    elif isinstance(model, Detector):
+        report = _assess_unusual(model, rows, made_from, seed, progress, on_mistakes)
     else:
-        report = _assess(model, rows, made_from, seed, progress)
+        report = _assess(model, rows, made_from, seed, progress, on_mistakes)
     progress("measure", 0, 0)
     return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
 
 
-def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+_OnMistakes = Callable[[Sequence[Mistake]], None] | None
+
+
+def _assess(
+    model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
     return testfile.score_file(
         families.load_label(model.manifest.family),
         model.requirement,
@@ -205,6 +219,7 @@ def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progres
         trained_on=model.manifest.data.sha256,
         seed=seed,
         progress=progress,
+        on_mistakes=on_mistakes,
     )
 
 
@@ -221,6 +236,24 @@ def _assess_numbers(model: Regressor, rows: Rows, made_from: Rows | None, seed: 
         trained_on=model.manifest.data.sha256,
         seed=seed,
         progress=progress,
+    )
+
+
+def _assess_unusual(
+    model: Detector, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
+    return unusual.score_unusual_file(
+        model.family,
+        model.base,
+        model.requirement,
+        model.weights,
+        rows,
+        made_from=made_from,
+        trained_on=model.manifest.data.sha256,
+        made_from_rows=next((label.rows for label in model.requirement.labels), model.manifest.data.rows),
+        seed=seed,
+        progress=progress,
+        on_mistakes=on_mistakes,
     )
 
 
@@ -290,6 +323,26 @@ def foretell(
     with clock("evaluate"):
         proved = numbers.prove_numbers(family, need, support, values, _groups(understood), seed=seed, progress=progress)
     return Draft(need, weights, lambda spent, notes: numbers.to_report(proved, cost=spent, notes=notes))
+
+
+def learn_usual(
+    family: UnusualFamily[Any], base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
+) -> Draft:
+    """Generate and prove a model that says what is unusual; bad inputs, where there are any, are only measured on."""
+    need = understood.requirement
+    good, bad, _ = unusual.parted(Rows(understood.examples), need)
+    with clock("encode"):
+        support = family.encode(base, need, good, progress=progress)
+        groups = looks.group_by_look(good)
+    progress("generate", 0, 0)
+    with clock("generate"):
+        weights = family.generate(need, support, groups, seed=seed)
+    with clock("evaluate"):
+        proved = unusual.prove_unusual(family, base, need, good, support, groups, bad=bad, seed=seed, progress=progress)
+    threshold = family.predict(need, weights, support.take(np.arange(0))).threshold
+    return Draft(
+        need, weights, lambda spent, notes: unusual.to_report(proved, threshold=threshold, cost=spent, notes=notes)
+    )
 
 
 def write(
@@ -497,6 +550,8 @@ def measure(model: Model, texts: Sequence[str]) -> Cost:
         if isinstance(model, Classifier)
         else model.estimate
         if isinstance(model, Regressor)
+        else model.judge
+        if isinstance(model, Detector)
         else model.predict
     )
     return cost.measure_cost(answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
@@ -516,7 +571,18 @@ def scores_of(report: Report) -> dict[str, float]:
         return {"exact_match": found.exact_match.value, "token_f1": found.token_f1.value}
     if report.numbers is not None:
         return {"r2": report.numbers.scores.r2.value, "mae": report.numbers.scores.mae}
+    if report.unusual is not None:
+        return _unusual_scores(report.unusual)
     return {}
+
+
+def _unusual_scores(found: Unusual) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if found.false_alarms is not None:
+        scores["false_alarms"] = found.false_alarms.value
+    if found.scores is not None:
+        scores |= {"auroc": found.scores.auroc.value, "found": found.scores.found.value}
+    return scores
 
 
 def _lineage(base: BaseRef) -> tuple[str, ...]:

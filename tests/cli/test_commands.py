@@ -127,7 +127,7 @@ def test_families_lists_all_of_them(sartor):
     listed = sartor("families", "--json").json["families"]
     assert all(one.keys() == {"name", "summary", "generator"} for one in listed)
     assert [one["name"] for one in listed] == [
-        *("image-classification", "tabular-classification", "tabular-regression"),
+        *("image-anomaly-detection", "image-classification", "tabular-classification", "tabular-regression"),
         *("text-classification", "text-generation"),
     ]
     assert "text-classification" in sartor("families").out

@@ -279,3 +279,39 @@ def test_an_interrupt_while_many_pictures_are_read_leaves_nothing(sartor, tmp_pa
     assert "Interrupted; nothing was left half-written." in ran.err
     assert not (tmp_path / "out").exists()
     assert snapshot(home) == before
+
+
+# --- what is shown of pictures -----------------------------------------------------------------------------
+
+
+def test_heat_maps_show_what_each_answer_rests_on(sartor, parts, new, tmp_path):
+    ran = sartor("predict", "parts", new, "--heatmaps", tmp_path / "heat", "--json")
+    assert ran.code == 0, ran.err
+    read = [row["image"] for row in ran.json["answers"] if not row["error"]]
+    assert len(read) == 3
+    names = sorted(path.name for path in (tmp_path / "heat").iterdir())
+    assert names == sorted(f"{name.replace('/', '__')}.png" for name in read)
+
+
+def test_explain_points_to_the_heat_maps(sartor, parts):
+    ran = sartor("explain", "parts")
+    assert ran.code == 2
+    assert "--heatmaps" in ran.err
+
+
+def test_a_page_shows_the_surest_mistakes_and_a_table_of_all_against_all(sartor, parts, photos, tmp_path):
+    swapped = tmp_path / "swapped"
+    shutil.copytree(photos / "good", swapped / "scratched")
+    shutil.copytree(photos / "scratched", swapped / "good")
+    page = tmp_path / "page.html"
+    assert sartor("evaluate", "parts", "--data", swapped, "--html", page).code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<figure>") >= 10
+    assert text.count("data:image/jpeg;base64,") == text.count("<figure>")
+    assert text.count('<table class="confusion">') == 1
+    assert str(photos) not in text
+    stored = tmp_path / "stored.html"
+    assert sartor("evaluate", "parts", "--html", stored).code == 0
+    assert "<figure>" not in stored.read_text(encoding="utf-8")
+    for path in Path(parts["path"]).iterdir():
+        assert b"data:image" not in path.read_bytes(), path.name

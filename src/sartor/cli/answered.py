@@ -12,9 +12,10 @@ from sartor.cli import console
 from sartor.types import Progress
 
 if TYPE_CHECKING:
+    from sartor.cli.heatmaps import Heatmaps
     from sartor.data.picture_folders import Found
     from sartor.families.interface import Writing
-    from sartor.model import Answer, Classifier, Model, Regressor, Writer
+    from sartor.model import Answer, Classifier, Detector, Model, Regressor, Writer
 
 _SHOWN = 3
 _PICTURES = 64
@@ -28,10 +29,16 @@ class Counts(NamedTuple):
     abstained: int = 0
     unread: int = 0
     """Rows that say only why there is no answer."""
+    unusual: int = 0
 
     def plus(self, row: Mapping[str, Any]) -> "Counts":
         """Return the counts with one row more."""
-        return Counts(self.rows + 1, self.abstained + bool(row.get("abstain")), self.unread + bool(row.get("error")))
+        return Counts(
+            self.rows + 1,
+            self.abstained + bool(row.get("abstain")),
+            self.unread + bool(row.get("error")),
+            self.unusual + bool(row.get("unusual")),
+        )
 
 
 class Answered(Protocol):
@@ -59,20 +66,22 @@ class Answered(Protocol):
         ...
 
 
-def of_model(model: "Model", writing: "Writing") -> Answered:
-    """Return how a model's answers are shown."""
-    from sartor.model import Classifier, Regressor, Writer
+def of_model(model: "Model", writing: "Writing", heat: "Heatmaps | None" = None) -> Answered:
+    """Return how a model's answers are shown; ``heat`` takes a map of each picture that is answered."""
+    from sartor.model import Classifier, Detector, Regressor, Writer
 
     if isinstance(model, Writer):
         return Written(model, writing)
     if isinstance(model, Regressor):
         return Foretold(model)
+    if isinstance(model, Detector):
+        return Suspected(model, heat)
     assert isinstance(model, Classifier), model
     match model.family.reads:
         case "tables":
             return Classed(model)
         case "pictures":
-            return Pictured(model)
+            return Pictured(model, heat)
         case "texts":
             return Labelled(model)
 
@@ -137,12 +146,14 @@ class Written:
 # --- pictures ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Pictured:
-    """Answers of a model that puts pictures under labels; a picture that cannot be read has a row that says why."""
+class _OfPictures:
+    """Answers for pictures; one that cannot be read has a row that says why."""
 
-    model: "Classifier"
-    fields: Sequence[str] = ("image", "label", "confidence", "abstain", "probabilities", "error")
+    fields: Sequence[str]
+
+    def __init__(self, model: "Model", heat: "Heatmaps | None" = None) -> None:
+        self._model = model
+        self._heat = heat
 
     def answer(self, inputs: "Sequence[Found]", progress: Progress) -> list[dict[str, Any]]:
         """Return a row of output for each picture."""
@@ -172,14 +183,36 @@ class Pictured:
             for one, error in zip(pictures, told, strict=True)
         ]
 
-    def _answers(self, pictures: "Sequence[Found]") -> "list[Answer]":
-        return self.model.answer([one.path for one in pictures]) if pictures else []
+    def _answers(self, pictures: "Sequence[Found]") -> list[dict[str, Any]]:
+        if not pictures:
+            return []
+        found = self._told([one.path for one in pictures])
+        if self._heat is not None:
+            self._heat.write(pictures, self._model.heat([one.path for one in pictures]))
+        return found
 
-    def _row(self, picture: "Found", answer: "Answer") -> dict[str, Any]:
-        return {"image": picture.name, **_told(answer), "error": None}
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what is told of each picture."""
+        raise NotImplementedError
+
+    def _row(self, picture: "Found", told: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image": picture.name, **told, "error": None}
 
     def _unread(self, picture: "Found", error: str) -> dict[str, Any]:
         return {**dict.fromkeys(self.fields), "image": picture.name, "error": error}
+
+
+class Pictured(_OfPictures):
+    """Answers of a model that puts pictures under labels."""
+
+    fields: Sequence[str] = ("image", "label", "confidence", "abstain", "probabilities", "error")
+
+    def __init__(self, model: "Classifier", heat: "Heatmaps | None" = None) -> None:
+        super().__init__(model, heat)
+        self._classifier = model
+
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        return [_told(answer) for answer in self._classifier.answer(paths)]
 
     def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
@@ -197,6 +230,40 @@ class Pictured:
         if not alone:
             _say_asked(row["image"])
         _say_label(row)
+
+
+class Suspected(_OfPictures):
+    """Answers of a model that says how unusual a picture is."""
+
+    fields: Sequence[str] = ("image", "score", "threshold", "unusual", "error")
+
+    def __init__(self, model: "Detector", heat: "Heatmaps | None" = None) -> None:
+        super().__init__(model, heat)
+        self._detector = model
+
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        found = self._detector.judge(paths)
+        threshold = round(found.threshold, 4)
+        pairs = zip(found.scores.tolist(), found.unusual.tolist(), strict=True)
+        return [{"score": round(score, 4), "threshold": threshold, "unusual": unusual} for score, unusual in pairs]
+
+    def counted(self, counts: Counts) -> dict[str, int]:
+        """Return what ``--json`` says of a file of answers."""
+        return {"rows": counts.rows, "unusual": counts.unusual, "unread": counts.unread}
+
+    def told(self, counts: Counts, output: Path) -> str:
+        """Say what was written."""
+        return f"{counts.rows:,} answers written to {output}, {counts.unusual:,} of them 'unusual'."
+
+    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
+        """Print a row for a person."""
+        if row["error"]:
+            console.say(row["error"])
+            return
+        if not alone:
+            _say_asked(row["image"])
+        word = click.style("unusual" if row["unusual"] else "usual", bold=True)
+        console.say(f"{word}  (score {row['score']:.2f}; above {row['threshold']:.2f} is unusual)")
 
 
 # --- rows of a table: the columns as they were given, then what is foretold ----------------------------------

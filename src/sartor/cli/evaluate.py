@@ -38,10 +38,12 @@ def evaluate(
 ) -> None:
     """Report how good MODEL is (an id, a name, name@champion, name@v2, or a folder)."""
     from sartor import pipeline
+    from sartor.evaluate.mistakes import Mistake
     from sartor.evaluate.render import to_html
     from sartor.model import load
 
     loaded = load(model)
+    wrong: list[Mistake] = []
     if data is None:
         if examples is not None:
             raise UserError(
@@ -57,10 +59,11 @@ def evaluate(
                 columns=Columns(text_column, label_column),
                 seed=seed,
                 progress=progress,
+                on_mistakes=wrong.extend,
             )
     if html is not None:
         with console.writing(html) as file:
-            file.write(to_html(report, loaded.manifest))
+            file.write(to_html(report, loaded.manifest, wrong if loaded.family.reads == "pictures" else ()))
     if as_json:
         console.print_json(to_json(report))
         return
@@ -92,6 +95,11 @@ def print_report(report: Report, reads: str = "texts") -> None:
         console.print_table(render.WRITTEN_COLUMNS, render.written_rows(report))
     if report.numbers is not None:
         console.print_table(render.NUMBER_COLUMNS, render.number_rows(report))
+    if report.unusual is not None:
+        if rows := render.unusual_rows(report):
+            console.print_table(render.UNUSUAL_COLUMNS, rows)
+        if found := render.found_rows(report):
+            console.print_table(render.FOUND_COLUMNS, found)
     for line in _lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
@@ -108,6 +116,8 @@ def _lines(report: Report) -> list[str]:
 
     if report.written is not None:
         return render.written_lines(report)
+    if report.unusual is not None:
+        return render.unusual_lines(report)
     return render.number_lines(report) if report.numbers is not None else render.promise_lines(report)
 
 

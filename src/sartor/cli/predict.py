@@ -11,6 +11,7 @@ import click
 
 from sartor.cli import answered, console, mixed
 from sartor.cli.answered import Answered, Counts
+from sartor.cli.heatmaps import Heatmaps
 from sartor.errors import DataError, UserError
 from sartor.types import Columns, Note
 
@@ -40,6 +41,12 @@ _CHUNK = 5000
 @click.option(
     "--dial", type=float, metavar="G", help="How much of a generated adapter writes: 0 none, 1 what was made."
 )
+@click.option(
+    "--heatmaps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Of pictures: also a PNG of each that shows what the answer rests on.",
+)
 @console.common
 def predict(
     model: str | None,
@@ -51,6 +58,7 @@ def predict(
     max_new_tokens: int | None,
     temperature: float | None,
     dial: float | None,
+    heatmaps: Path | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -88,11 +96,19 @@ def predict(
         if len(texts) == 1 and output is None and not as_json:
             _stream(loaded, texts[0], writing)
             return
-    kind = answered.of_model(loaded, writing)
+    kind = answered.of_model(loaded, writing, _heat(loaded, heatmaps))
     rows = _answers(kind, inputs)
     if loaded.family.reads == "pictures":
         rows = _if_any_was_read(rows)
     _give(kind, rows, {"model": loaded.id}, output, as_json=as_json, to_file=source is not None, alone=len(inputs) == 1)
+
+
+def _heat(model: "Model", folder: Path | None) -> Heatmaps | None:
+    if folder is None:
+        return None
+    if model.family.reads != "pictures":
+        raise UserError(f"--heatmaps is for models of pictures; {model.manifest.name} reads {model.family.reads}.")
+    return Heatmaps(folder)
 
 
 def _give(

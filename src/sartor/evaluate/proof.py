@@ -71,6 +71,7 @@ class Proof:
     calibration: tuple[CalibrationBin, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     """Empty unless proved: who has not seen every label promises nothing."""
+    confusion: tuple[tuple[int, ...], ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property
@@ -143,6 +144,7 @@ def to_report(
         classes=proof.classes,
         calibration=proof.calibration,
         coverage=proof.coverage,
+        confusion=proof.confusion,
         cost=cost,
         seconds=dict(seconds or {}),
         notes=(*notes, *proof.notes),
@@ -307,6 +309,7 @@ def _proof(measured: _Measured, judgement: Judgement, protocol: Protocol, reason
         classes=judgement.classes,
         calibration=judgement.calibration,
         coverage=judgement.coverage if not reasons else (),
+        confusion=judgement.confusion,
         notes=(*why_not(reasons), *_not_held_out(judgement.classes, protocol)),
     )
 

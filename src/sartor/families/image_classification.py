@@ -23,8 +23,17 @@ from typing_extensions import override
 from sartor.assets import catalogue
 from sartor.data.pictures import decode
 from sartor.errors import TaskError
-from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, Prediction, Reads
-from sartor.nn import picture_baselines, picture_features, solve
+from sartor.families.interface import (
+    STRONGEST,
+    Condition,
+    Control,
+    FloatArray,
+    IntArray,
+    LabelFamily,
+    Prediction,
+    Reads,
+)
+from sartor.nn import picture_baselines, picture_evidence, picture_features, solve
 from sartor.nn.picture_base import PictureBase, load_picture_base
 from sartor.nn.picture_features import ANCHORED, BLOCKS, PictureFeatures, anchored
 from sartor.types import Progress, Requirement, Weights, silent
@@ -126,6 +135,21 @@ class ImageClassification(LabelFamily[PictureFeatures]):
         scope_N = scores_NC.max(axis=1, initial=-np.inf)
         abstain_N = scope_N < float(weights["scope.threshold"])
         return Prediction(scipy.special.softmax(scores_NC, axis=1), scope_N, abstain_N)
+
+    @override
+    def heat(self, base: PictureBase, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
+        found: list[FloatArray] = []
+        for source in inputs:  # one at a time: maps of many would fill the memory
+            squeezed = np.stack([picture_features.squeezed(decode(source, side=base.side), base.side)])
+            best = self.predict(requirement, weights, self.encode(base, requirement, [source])).best[0]
+            # what speaks for it more than for the mean of all labels
+            columns = {
+                name: torch.from_numpy(columns_DC[:, best] - columns_DC.mean(axis=1))[None]
+                for name, columns_DC in _columns(weights)
+            }
+            places = picture_evidence.evidence(base.net, squeezed, columns)[0]
+            found.append(STRONGEST * places / max(float(np.abs(places).max()), 1e-12))
+        return np.stack(found) if found else np.zeros((0, picture_evidence.GRID, picture_evidence.GRID))
 
     @override
     def head(self, weights: Weights) -> str:

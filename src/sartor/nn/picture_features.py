@@ -175,10 +175,27 @@ def _colours(pictures_NSSC: Tensor) -> Tensor:
 
     Roots: distances between histograms are then those of Hellinger, in which rare colours count.
     """
-    small_NCHW = functional.avg_pool2d(pictures_NSSC.permute(0, 3, 1, 2).float(), COLOUR_POOL, ceil_mode=True)
-    level_NCP = small_NCHW.flatten(2) / 255 * (COLOUR_LEVELS - 1)
-    steps_L = torch.arange(COLOUR_LEVELS, device=level_NCP.device)
-    near_NPCL = (1 - (level_NCP.transpose(1, 2)[..., None] - steps_L).abs()).clamp_min(0)
-    red_NPL, green_NPL, blue_NPL = near_NPCL.unbind(dim=2)
-    pairs_NPL = (red_NPL[..., None] * green_NPL[..., None, :]).flatten(2)
+    small_NPC, _ = _small(pictures_NSSC)
+    pairs_NPL, blue_NPL = _near(small_NPC)
     return (pairs_NPL.transpose(1, 2) @ blue_NPL / pairs_NPL.shape[1]).flatten(1).sqrt()
+
+
+def colour_shares(pictures_NSSC: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return (N, P, 64) how near each pixel is to each colour, and the height and width of the P small pixels."""
+    small_NPC, size = _small(pictures_NSSC)
+    pairs_NPL, blue_NPL = _near(small_NPC)
+    return (pairs_NPL[..., None] * blue_NPL[..., None, :]).flatten(2), size
+
+
+def _small(pictures_NSSC: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    small_NCHW = functional.avg_pool2d(pictures_NSSC.permute(0, 3, 1, 2).float(), COLOUR_POOL, ceil_mode=True)
+    return small_NCHW.flatten(2).transpose(1, 2), (small_NCHW.shape[2], small_NCHW.shape[3])
+
+
+def _near(pixels_NPC: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how near pixels are to each of 16 pairs of red and green, and to each of 4 blues."""
+    level_NPC = pixels_NPC / 255 * (COLOUR_LEVELS - 1)
+    steps_L = torch.arange(COLOUR_LEVELS, device=level_NPC.device)
+    near_NPCL = (1 - (level_NPC[..., None] - steps_L).abs()).clamp_min(0)
+    red_NPL, green_NPL, blue_NPL = near_NPCL.unbind(dim=2)
+    return (red_NPL[..., None] * green_NPL[..., None, :]).flatten(2), blue_NPL

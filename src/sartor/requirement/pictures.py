@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sartor import families
 from sartor.data import clean, looks
+from sartor.data.good_names import good_label
 from sartor.data.picture_folders import MOST_CLASSES
 from sartor.errors import DataError, TaskError
 from sartor.requirement.understood import Understood, described
@@ -66,6 +67,11 @@ def understand_pictures(
     labels, why = _labels(task, examples)
     kept, unknown = _with_known_labels(examples, {label.name for label in labels})
     kind, why_kind = _kind(task, labels, examples, rows)
+    plain = BASE
+    if kind == ANOMALIES:
+        labels, why_good = _good(labels)
+        why = (*why, *why_good)
+        plain = BASE.partition("+")[0]  # an anchor knows classes; what is unusual is told from the frozen stages
     notes = (
         *rows.notes,
         *cut,
@@ -73,10 +79,10 @@ def understand_pictures(
         *left_out,
         *why,
         *unknown,
-        Note("base", f"Base: {base or BASE}, " + ("as asked." if base else "as none was asked for.")),
+        Note("base", f"Base: {base or plain}, " + ("as asked." if base else "as none was asked for.")),
         *(() if merge_labels else _spellings(kept)),
-        *_size(labels, len(kept)),
-        *_alike([example.input for example in kept]),
+        *(_size(labels, len(kept)) if kind != ANOMALIES else _good_ones(labels, len(examples))),
+        *_alike([example.input for example in (kept if labels else examples)]),
         *([Note("unlabelled", "The unlabelled pictures are not read: a model is made of labelled ones.")] * unlabelled),
     )
     requirement = Requirement(
@@ -85,7 +91,7 @@ def understand_pictures(
         description=description,
         labels=labels,
         language=task.language or "",
-        base=base or BASE,
+        base=base or plain,
         max_tokens=0,
         limits=task.limits,
         notes=notes,
@@ -114,6 +120,26 @@ def _kind(task: Task, labels: Sequence[Label], examples: Sequence[Example], rows
     _check_many(labels, len(examples))
     why = "as the task says" if task.kind else "because pictures are to be put into classes"
     return CLASSES, Note("kind", f"Kind: {CLASSES}, {why}.")
+
+
+def _good(labels: tuple[Label, ...]) -> tuple[tuple[Label, ...], tuple[Note, ...]]:
+    """Return the label of good pictures, where pictures have labels.
+
+    Raises:
+        TaskError: when there are several, and none is known to be the good one.
+    """
+    with_pictures = [label for label in labels if label.rows]
+    if len(with_pictures) < 2:
+        return tuple(with_pictures), ()
+    name = good_label([label.name for label in with_pictures])
+    if name is None:
+        raise TaskError(
+            f"Which pictures are good? The classes are {_some([label.name for label in with_pictures])}. Call the "
+            "folder of good ones 'good', or give it alone."
+        )
+    others = [label.name for label in with_pictures if label.name != name]
+    text = f"{name!r} is taken for the good ones; {_some(others)} only measure what is found."
+    return tuple(label for label in with_pictures if label.name == name), (Note("labels", text),)
 
 
 def _one_class(labels: Sequence[Label], pictures: int) -> str:
@@ -212,6 +238,11 @@ def _size(labels: Sequence[Label], pictures: int) -> Iterator[Note]:
     if known[most] > 20 * known[least]:
         text = f"Very unbalanced: {most!r} has {known[most]:,} pictures, {least!r} {known[least]:,}."
         yield Note("balance", f"{text} Look at balanced accuracy and at the table by label.", "warning")
+
+
+def _good_ones(labels: Sequence[Label], pictures: int) -> Iterator[Note]:
+    good = next((label.rows for label in labels), pictures)
+    yield Note("rows", f"{good:,} good pictures." if good != 1 else "1 good picture.")
 
 
 def _few(known: Mapping[str, int]) -> Iterator[Note]:
