@@ -125,6 +125,8 @@ def result_of(given: Given) -> dict[str, Any]:
     told: dict[str, Any] = {"answer_id": row.answer_id}
     if outcome.label is not None:
         told |= {"label": outcome.label, "probabilities": outcome.probabilities}
+        if outcome.unusual is not None:
+            told |= {"score": outcome.score, "threshold": outcome.threshold, "unusual": outcome.unusual}
     elif outcome.output is not None:
         told |= {"output": outcome.output}
     else:
