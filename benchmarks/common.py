@@ -29,6 +29,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sartor.evaluate import cost
+from sartor.evaluate.compare import holm as holm
 from sartor.evaluate.groups import group_mean as group_mean
 from sartor.families.text_classification import FAMILY, TextClassification
 from sartor.nn import encoder, features
@@ -149,21 +150,6 @@ def seed_p_value(values: ArrayLike) -> float:
         return 1.0
     t = values.mean() / (values.std(ddof=1) / np.sqrt(len(values)))
     return 2 * float(scipy.stats.t.sf(abs(t), len(values) - 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values ("A simple sequentially rejective multiple test procedure", 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, at in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[at]))
-        adjusted[at] = largest
-    return adjusted
 
 
 def verdict(difference: Metric) -> str:

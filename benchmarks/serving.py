@@ -1,4 +1,4 @@
-"""(s) Serving: closed loops of 1 to 64 clients, many models on one base, and what the server itself costs.
+"""(n) Serving: closed loops of 1 to 64 clients, many models on one base, and what the server itself costs.
 
     python -m benchmarks.serving
 

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_base
 import tiny_language
+import tiny_pictures
 from sartor import pipeline, settings
 from sartor.assets import catalogue
 
@@ -48,6 +49,7 @@ def tiny(home, monkeypatch):
     cache = settings.current().cache
     monkeypatch.setattr(catalogue, "_BASES", tiny_base.specs(cache))
     monkeypatch.setattr(catalogue, "_LANGUAGE_MODELS", tiny_language.specs(cache))
+    monkeypatch.setattr(catalogue, "_PICTURE_BASES", tiny_pictures.specs(cache))
     return home
 
 

@@ -161,7 +161,7 @@ def test_a_missed_limit_keeps_the_model_and_moves_no_alias(quick, mails, limits,
     [
         (Task("Sort these"), None, TaskError),
         (Task("Sort these"), [("a", "x")], DataError),
-        (Task("a or b", kind="image-classification"), None, NotFoundError),
+        (Task("a or b", kind="sound-classification"), None, NotFoundError),
         (Task("a or b", language="klingon"), None, TaskError),
         (Task("a or b"), "nowhere.csv", DataError),
     ],

@@ -19,7 +19,19 @@ PUBLIC = [
     "generate",
     "load",
 ]
-HEAVY = {"torch", "numpy", "pandas", "sklearn", "scipy", "tokenizers", "pyarrow", "huggingface_hub", "jinja2", "rich"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "tokenizers",
+    "pyarrow",
+    "huggingface_hub",
+    "jinja2",
+    "rich",
+    "PIL",
+}
 
 
 def imported_by(code):

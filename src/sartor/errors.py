@@ -7,8 +7,11 @@
     │   ├── NotFoundError      an id, name, alias, family or base that does not exist
     │   ├── BundleError        a stored model that is damaged, foreign or too new
     │   ├── StorageError       no space, no permission, a store in use
-    │   └── AssetError         a pretrained base that cannot be had or is not what it should be
-    └── GateRefused            a limit or a gate said no: exit code 3
+    │   ├── AssetError         a pretrained base that cannot be had or is not what it should be
+    │   ├── PolicyError        a policy that says what may leave the machine, and cannot be read
+    │   └── LargeModelError    a large model that cannot be reached, or whose answer cannot be used
+    ├── GateRefused            a limit or a gate said no: exit code 3
+    └── EgressRefused          the policy lets nothing like this leave the machine: exit code 3
 
 A message says what was got, what is known, and what to do. Whatever is not in this tree is a bug of ours and
 may show its traceback.
@@ -52,6 +55,37 @@ class StorageError(UserError):
 
 class AssetError(UserError):
     """A pretrained base cannot be had, or its bytes are not those we pinned."""
+
+
+class PolicyError(UserError):
+    """A policy cannot be read, or does not say what it must."""
+
+
+class LargeModelError(UserError):
+    """A large model cannot be reached, or its answer cannot be used.
+
+    ``outcome`` is the reason in a word, as ledgers and decisions have it: ``unreachable``, ``timeout``,
+    ``rate-limited``, ``server-error``, ``key-rejected``, ``refused``, ``malformed``, ``circuit-open``, ``busy``.
+    """
+
+    def __init__(self, message: str, outcome: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.retry_after_s: float | None = None
+        """How long the endpoint asks to wait before it is asked again."""
+
+
+class EgressRefused(SartorError):
+    """The policy does not let this leave the machine; nothing was sent.
+
+    ``outcome`` is the reason in a word: ``no-egress``, ``destination``, ``purpose``, ``personal-data``, ``budget``.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, outcome: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class GateRefused(SartorError):

@@ -62,8 +62,12 @@ def explain(
     need, family = model.requirement, model.family
     if family.reads != "tables" or not isinstance(family, LabelFamily | NumberFamily):
         raise TaskError(
-            f"{need.name!r} reads texts ({family.name}): it has no columns to explain. What it is worth stands in its "
-            "report: sartor evaluate."
+            f"{need.name!r} reads {family.reads} ({family.name}): it has no columns to explain. "
+            + (
+                "What an answer rests on in a picture is shown by sartor predict --heatmaps DIR."
+                if family.reads == "pictures"
+                else "What it is worth stands in its report: sartor evaluate."
+            )
         )
     if row is not None and row_number is not None:
         raise DataError("Name one row: by its cells or by its number, not both.")

@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sartor.compress import merge, peft, table_c, table_js, table_numpy, table_plan
+from sartor.data import picture_rows, pictures
 from sartor.errors import TaskError, did_you_mean
-from sartor.families import text_generation
+from sartor.families import text_classification, text_generation
 from sartor.families.text_generation import WritingBase
-from sartor.model import Model, Writer
-from sartor.types import Progress, silent
+from sartor.model import Classifier, Model, Writer
+from sartor.nn.picture_base import PictureBase
+from sartor.nn.text_base import TextBase
+from sartor.types import Columns, Progress, silent
 
 TABLE_FORMS = ("numpy", "onnx", "c", "js")
 """Formats of models of tables."""
+PICTURE_FORMS = ("onnx", "onnx-int8")
+"""Formats of models of pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ def export(
     *,
     dtype: str | None = None,
     dial: float | None = None,
+    calibrate: Path | None = None,
     progress: Progress = silent,
 ) -> Exported:
     """Write a model in a format that other programs load; what answers, and how much, is baked in.
@@ -40,25 +49,42 @@ def export(
     Args:
         model: to be written; nothing of it changes.
         form: of a model that writes ``peft`` or ``gguf`` (the adapter alone), ``merged`` or ``merged-gguf`` (the base
-            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``.
-        out: a new folder for PEFT, ``merged`` and numpy, else a new file.
+            in it); of a table's ``numpy``, ``onnx``, ``c`` or ``js``; of pictures' ``onnx`` or ``onnx-int8``; of a text
+            classifier ``onnx``.
+        out: a new folder for PEFT, ``merged``, numpy, models of pictures and text classifiers, else a new file.
         dtype: of a whole model that writes.
         dial: in place of the one that is stored.
+        calibrate: a folder of pictures that tell the ranges of ``onnx-int8``; drawn ones do without.
         progress: is told how far it is.
 
     Raises:
         TaskError: when there is no such format, or this model has none.
         StorageError: when something stands at ``out`` or the disk does not take it.
     """
-    if model.family.reads == "tables":
-        return _export_table(model, form, out, plain=dtype is None and dial is None)
-    if form in TABLE_FORMS:
-        raise TaskError(f"{form} is a format of models of tables; {model.manifest.name!r} reads texts.")
+    if calibrate is not None and form != "onnx-int8":
+        raise TaskError("--calibrate is of onnx-int8: it alone has ranges that pictures tell.")
+    plain = dtype is None and dial is None
+    if model.manifest.family == text_classification.FAMILY.name:
+        return _export_classifier(model, form, out, plain=plain)
+    if model.family.reads != "texts" and not plain:
+        raise TaskError("--dtype and --dial are of models that write; others are written as they are.")
+    match model.family.reads:
+        case "tables":
+            return _export_table(model, form, out)
+        case "pictures":
+            return _export_pictures(model, form, out, calibrate, progress)
+        case "texts":
+            return _export_adapter(model, form, out, dtype, dial, progress)
+
+
+def _export_adapter(
+    model: Model, form: str, out: Path, dtype: str | None, dial: float | None, progress: Progress
+) -> Exported:
+    if form in (*TABLE_FORMS, *PICTURE_FORMS):
+        of = "tables" if form in TABLE_FORMS else "pictures"
+        raise TaskError(f"{form} is a format of models of {of}; {model.manifest.name!r} reads texts.")
     if not isinstance(model, Writer) or not isinstance(model.base, WritingBase):
-        raise TaskError(
-            f"Only models that write, and those of tables, can be exported so far; {model.manifest.name!r} puts texts "
-            "under labels."
-        )
+        raise TaskError(f"Models of {model.manifest.family} cannot be exported; {model.manifest.name!r} is one.")
     found, base = model if dial is None else model.dialled(dial), model.base
     adapter = text_generation.FAMILY.adapter(base, found.weights)
     if adapter is None:
@@ -91,14 +117,28 @@ def _size(out: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _export_table(model: Model, form: str, out: Path, *, plain: bool) -> Exported:
+def _export_classifier(model: Model, form: str, out: Path, *, plain: bool) -> Exported:
+    if form != "onnx":
+        raise TaskError(
+            f"{form} is a format of other models; {model.manifest.name!r} puts texts under labels. Known for it: onnx."
+        )
+    if not plain:
+        raise TaskError("--dtype and --dial are of models that write. In int8: sartor compress MODEL --to int8, first.")
+    from sartor.compress import text_folder  # packages that need not be there
+
+    base = model.base
+    assert isinstance(base, TextBase)
+    abstains = model.family.head(model.weights) != "zero-shot"
+    text_folder.write_onnx(out, model.requirement, model.weights, base, dict(model.own_files), abstains=abstains)
+    return Exported(out.absolute(), _size(out))
+
+
+def _export_table(model: Model, form: str, out: Path) -> Exported:
     if form not in TABLE_FORMS:
         raise TaskError(
             f"{form} is a format of models that write; {model.manifest.name!r} is one of a table. Known for these: "
             f"{', '.join(TABLE_FORMS)}."
         )
-    if not plain:
-        raise TaskError("--dtype and --dial are of models that write; one of a table is written as it is.")
     if form == "onnx":
         from sartor.compress import table_onnx  # a package that need not be there
 
@@ -109,6 +149,31 @@ def _export_table(model: Model, form: str, out: Path, *, plain: bool) -> Exporte
     write(out, plan)
     needless = table_plan.needless(model.requirement, plan)
     return Exported(out.absolute(), _size(out), needless)
+
+
+def _export_pictures(model: Model, form: str, out: Path, calibrate: Path | None, progress: Progress) -> Exported:
+    if not isinstance(model, Classifier):
+        raise TaskError(
+            f"Models that tell what is unusual are not exported so far, and {model.manifest.name!r} is one. Serve it "
+            "with 'sartor predict', or from Python."
+        )
+    base = model.base
+    if form not in PICTURE_FORMS or not isinstance(base, PictureBase):
+        raise TaskError(
+            f"{form} is no format of models of pictures, and {model.manifest.name!r} is one. Known for these: "
+            f"{', '.join(PICTURE_FORMS)}."
+        )
+    from sartor.compress import picture_onnx  # a package that need not be there
+
+    shown: list[NDArray[np.uint8]] = []
+    if calibrate is not None:
+        named, _ = picture_rows.read_names(calibrate, Columns(), progress=progress)
+        chosen = named[:: -(-len(named) // picture_onnx.CALIBRATION)]
+        shown = [pictures.decode(one.path, side=base.side) for one in chosen]
+    picture_onnx.write_onnx(
+        out, base, model.requirement, model.weights, eight_bits=form == "onnx-int8", calibration=shown
+    )
+    return Exported(out.absolute(), _size(out))
 
 
 def _dtype(asked: str | None, default: Any, known: Sequence[Any]) -> Any:

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from typing_extensions import override
 
 from sartor import families, settings
-from sartor.data import records
+from sartor.data import picture_rows, records
 from sartor.errors import BundleError, DataError
 from sartor.families.interface import (
     Base,
@@ -26,6 +26,8 @@ from sartor.families.interface import (
     LabelFamily,
     NumberFamily,
     Prediction,
+    UnusualFamily,
+    Unusualness,
     Writing,
     WritingFamily,
 )
@@ -33,9 +35,10 @@ from sartor.registry import bundle, store
 from sartor.registry.card import model_card
 from sartor.types import Manifest, Progress, Report, Requirement, Weights, from_json, silent, to_json
 
-Inputs: TypeAlias = Sequence[str] | Sequence[Mapping[str, Any]] | records.Frame
-"""Texts; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
+Inputs: TypeAlias = Sequence[str] | Sequence[Path] | Sequence[Mapping[str, Any]] | records.Frame
+"""Texts; or paths of pictures; or, for a model of a table, its rows: a DataFrame, dicts, or JSON objects as text."""
 WEIGHTS, REPORT, CARD = "model.safetensors", "report.json", "README.md"
+_OF_EVERY_MODEL = (WEIGHTS, REPORT, CARD, bundle.MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,19 @@ class Answer:
 class Model:
     """A generated model. It is a value: nothing that is done with it changes it."""
 
-    def __init__(self, manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        report: Report,
+        weights: Weights,
+        base: Base | None = None,
+        own_files: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.manifest = manifest
         self.report = report
         self.weights = weights
+        self.own_files = own_files or {}
+        """What a bundle holds besides: an encoder of its own, for one."""
         self._given_base = base
 
     @property
@@ -83,7 +95,7 @@ class Model:
             AssetError: when it cannot be had.
             BundleError: when it is not the one that this model was made on.
         """
-        base = self._given_base or self.family.base(self.requirement)
+        base = self._given_base or self.family.own_base(self.requirement, self.weights, self.own_files)
         made_on = self.manifest.base
         if base.ref.sha256 != made_on.sha256:
             raise BundleError(
@@ -96,6 +108,14 @@ class Model:
         """Return one answer for each input, in order: a label, a value, or a text."""
         raise NotImplementedError
 
+    def heat(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Return (N, H, W) where in each picture lies what the answer rests on (:meth:`Family.heat`).
+
+        Raises:
+            TaskError: where the model reads no pictures.
+        """
+        return self.family.heat(self.base, self.requirement, self.weights, self.several(inputs))
+
     def several(self, inputs: Inputs) -> list[str]:
         """Return inputs as the family reads them.
 
@@ -103,7 +123,12 @@ class Model:
             DataError: when they are one input, not several.
         """
         if self.family.reads == "tables":
-            return records.inputs_of(inputs)
+            rows: Any = inputs
+            return records.inputs_of(rows)
+        if self.family.reads == "pictures":
+            if isinstance(inputs, str | Path):
+                raise DataError("Give a list of pictures, not one: model.predict([path]).")
+            return [picture_rows.as_source(picture) for picture in inputs]
         if isinstance(inputs, str):  # a str is a sequence of str, and would be answered letter by letter
             raise DataError("Give a list of texts, not one text: model.predict([text]).")
         return [str(text) for text in inputs]
@@ -111,6 +136,7 @@ class Model:
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files but for the manifest: weights, report and model card."""
         return {
+            **self.own_files,
             WEIGHTS: save_tensors({name: tensor.contiguous() for name, tensor in self.weights.items()}),
             REPORT: msgspec.json.format(msgspec.json.encode(to_json(self.report)), indent=2),
             CARD: model_card(self.manifest, self.report).encode(),
@@ -212,6 +238,25 @@ class Regressor(Model):
         return float(1 - ((self.predict(inputs) - right) ** 2).sum() / total)
 
 
+class Detector(Model):
+    """A model that says how unusual a picture is beside good ones."""
+
+    @functools.cached_property
+    @override
+    def family(self) -> UnusualFamily[Any]:
+        return families.load_unusual(self.manifest.family)
+
+    def judge(self, inputs: Inputs, *, progress: Progress = silent) -> Unusualness:
+        """Return scores and the threshold above which an input is unusual, inputs in order."""
+        features = self.family.encode(self.base, self.requirement, self.several(inputs), progress=progress)
+        return self.family.predict(self.requirement, self.weights, features)
+
+    @override
+    def predict(self, inputs: Inputs) -> NDArray[np.bool_]:
+        """Return (N,) whether each input is unusual."""
+        return self.judge(inputs).unusual
+
+
 class Writer(Model):
     """A model that writes texts."""
 
@@ -250,15 +295,24 @@ class Writer(Model):
         return self.family.stream(self.base, self.weights, text, writing or Writing())
 
 
-def of_manifest(manifest: Manifest, report: Report, weights: Weights, base: Base | None = None) -> Model:
+def of_manifest(
+    manifest: Manifest,
+    report: Report,
+    weights: Weights,
+    base: Base | None = None,
+    own_files: Mapping[str, bytes] | None = None,
+) -> Model:
     """Return the model of a manifest's family."""
     match families.load(manifest.family):
         case WritingFamily():
-            return Writer(manifest, report, weights, base)
+            kind = Writer
         case NumberFamily():
-            return Regressor(manifest, report, weights, base)
+            kind = Regressor
+        case UnusualFamily():
+            kind = Detector
         case _:
-            return Classifier(manifest, report, weights, base)
+            kind = Classifier
+    return kind(manifest, report, weights, base, own_files)
 
 
 def load(ref: str | Path) -> Model:
@@ -274,4 +328,5 @@ def load(ref: str | Path) -> Model:
         report = from_json(msgspec.json.decode(files[REPORT]), Report)
     except (KeyError, msgspec.MsgspecError) as error:
         raise BundleError(f"The bundle in {str(folder)!r} has no readable {REPORT} ({error}).") from error
-    return of_manifest(manifest, report, load_tensors(files[WEIGHTS]))
+    own_files = {name: data for name, data in files.items() if name not in _OF_EVERY_MODEL}
+    return of_manifest(manifest, report, load_tensors(files[WEIGHTS]), own_files=own_files)

@@ -19,10 +19,11 @@ import numpy as np
 from sartor import families, settings
 from sartor.assets import catalogue
 from sartor.data import load as loading
-from sartor.data import records, split
+from sartor.data import looks, picture_rows, records, split
 from sartor.data.table import read_table
 from sartor.errors import DataError, StorageError
-from sartor.evaluate import cost, gate, numbers, proof, testfile, written
+from sartor.evaluate import cost, gate, numbers, proof, testfile, unusual, written
+from sartor.evaluate.mistakes import Mistake
 from sartor.families.interface import (
     NO_BASE,
     Base,
@@ -30,13 +31,14 @@ from sartor.families.interface import (
     Family,
     LabelFamily,
     NumberFamily,
+    UnusualFamily,
     Writing,
     WritingFamily,
 )
-from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
+from sartor.model import Classifier, Detector, Model, Regressor, Writer, of_manifest
 from sartor.model import load as load_model
 from sartor.registry.store import Entry, Store, slug
-from sartor.requirement import tables
+from sartor.requirement import pictures, tables
 from sartor.requirement.heuristic import Understood, understand
 from sartor.types import (
     BUNDLE_FORMAT,
@@ -52,13 +54,14 @@ from sartor.types import (
     Requirement,
     Rows,
     Task,
+    Unusual,
     Weights,
     silent,
 )
 
-RowsLike = Rows | str | Path | records.Frame | Iterable[Example | tuple[str, str] | Mapping[str, Any]] | None
-"""A file, a table, or pairs of text and label, or dicts with the keys text/label or input/output (or a table's columns,
-where the task has a target)."""
+RowsLike = Rows | str | Path | records.Frame | Iterable[Example | tuple[str | Path, str] | Mapping[str, Any]] | None
+"""A file, a folder of pictures, a table, or pairs of text (or a picture's path) and label, or dicts with the keys
+text/label or input/output (or a table's columns, where the task has a target)."""
 
 
 _COST_SECONDS = 0.7
@@ -122,6 +125,8 @@ def make(
         draft = write(family, frozen, understood, clock, seed, progress)
     elif need.family == tables.VALUES:
         draft = foretell(families.load_number(family.name), frozen, understood, clock, seed, progress)
+    elif issubclass(type(family), UnusualFamily):
+        draft = learn_usual(families.load_unusual(family.name), frozen, understood, clock, seed, progress)
     else:
         draft = label(families.load_label(family.name), frozen, understood, clock, seed, progress)
     with clock("evaluate"):
@@ -154,19 +159,21 @@ def assess(
     columns: Columns | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    on_mistakes: Callable[[Sequence[Mistake]], None] | None = None,
 ) -> Report:
     """Return the report of a stored model on a file of labelled rows, with what an answer costs here.
 
     ``examples`` are the rows that the model was made from: with them, all baselines are put to the same test.
+    ``on_mistakes`` is given the wrong answers to look at, of a model that labels or tells what is unusual.
 
     Raises:
         DataError: when the file cannot be used.
         BundleError: when the base is not the one that the model was made on.
     """
-    rows = _known_rows(model, data, columns or Columns(), progress)
+    rows = known_rows(model, data, columns or Columns(), progress)
     made_from = None
     if examples is not None:
-        made_from = _known_rows(model, examples, columns or Columns(), progress)
+        made_from = known_rows(model, examples, columns or Columns(), progress)
         if made_from.sha256 != model.manifest.data.sha256:
             raise DataError(
                 f"{examples.name} is not what this model was made from: its rows have the hash "
@@ -188,13 +195,20 @@ def assess(
         )
     elif isinstance(model, Regressor):
         report = _assess_numbers(model, rows, made_from, seed, progress)
+    elif isinstance(model, Detector):
+        report = _assess_unusual(model, rows, made_from, seed, progress, on_mistakes)
     else:
-        report = _assess(model, rows, made_from, seed, progress)
+        report = _assess(model, rows, made_from, seed, progress, on_mistakes)
     progress("measure", 0, 0)
     return replace(report, cost=measure(model, [example.input for example in rows.examples[:64]]))
 
 
-def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress) -> Report:
+_OnMistakes = Callable[[Sequence[Mistake]], None] | None
+
+
+def _assess(
+    model: Model, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
     return testfile.score_file(
         families.load_label(model.manifest.family),
         model.requirement,
@@ -205,6 +219,7 @@ def _assess(model: Model, rows: Rows, made_from: Rows | None, seed: int, progres
         trained_on=model.manifest.data.sha256,
         seed=seed,
         progress=progress,
+        on_mistakes=on_mistakes,
     )
 
 
@@ -224,10 +239,30 @@ def _assess_numbers(model: Regressor, rows: Rows, made_from: Rows | None, seed: 
     )
 
 
-def _known_rows(model: Model, path: Path, columns: Columns, progress: Progress) -> Rows:
+def _assess_unusual(
+    model: Detector, rows: Rows, made_from: Rows | None, seed: int, progress: Progress, on_mistakes: _OnMistakes
+) -> Report:
+    return unusual.score_unusual_file(
+        model.family,
+        model.base,
+        model.requirement,
+        model.weights,
+        rows,
+        made_from=made_from,
+        trained_on=model.manifest.data.sha256,
+        made_from_rows=next((label.rows for label in model.requirement.labels), model.manifest.data.rows),
+        seed=seed,
+        progress=progress,
+        on_mistakes=on_mistakes,
+    )
+
+
+def known_rows(model: Model, path: Path, columns: Columns, progress: Progress) -> Rows:
     """Return the rows of a file with what each should have been answered."""
     if model.family.reads == "tables":
         return records.read_records(path, columns.output or model.requirement.target, progress=progress)
+    if model.family.reads == "pictures":
+        return picture_rows.read_pictures(path, columns, progress=progress)
     return loading.read_rows(path, columns, need_labels=True, progress=progress)
 
 
@@ -290,6 +325,26 @@ def foretell(
     return Draft(need, weights, lambda spent, notes: numbers.to_report(proved, cost=spent, notes=notes))
 
 
+def learn_usual(
+    family: UnusualFamily[Any], base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
+) -> Draft:
+    """Generate and prove a model that says what is unusual; bad inputs, where there are any, are only measured on."""
+    need = understood.requirement
+    good, bad, _ = unusual.parted(Rows(understood.examples), need)
+    with clock("encode"):
+        support = family.encode(base, need, good, progress=progress)
+        groups = looks.group_by_look(good)
+    progress("generate", 0, 0)
+    with clock("generate"):
+        weights = family.generate(need, support, groups, seed=seed)
+    with clock("evaluate"):
+        proved = unusual.prove_unusual(family, base, need, good, support, groups, bad=bad, seed=seed, progress=progress)
+    threshold = family.predict(need, weights, support.take(np.arange(0))).threshold
+    return Draft(
+        need, weights, lambda spent, notes: unusual.to_report(proved, threshold=threshold, cost=spent, notes=notes)
+    )
+
+
 def write(
     family: WritingFamily, base: Base, understood: Understood, clock: Clock, seed: int, progress: Progress
 ) -> Draft:
@@ -338,23 +393,45 @@ def gather(task: Task, examples: RowsLike, progress: Progress = silent) -> Rows 
     source = task.examples if examples is None else examples
     if source is None or isinstance(source, Rows):
         return source
-    tabular = task.target is not None or task.kind in tables.KINDS
     if records.is_frame(source):
         return records.of_rows(source, task.target)
     if isinstance(source, str | Path):
-        if tabular:
-            return records.read_records(Path(source), task.target, progress=progress)
-        return _rows_of_some_kind(Path(source), task, progress)
-    if tabular:
+        return _rows_of_path(task, Path(source), progress)
+    return _rows_of_list(task, list(source), progress)
+
+
+def _rows_of_path(task: Task, path: Path, progress: Progress) -> Rows:
+    if _says_a_table(task):
+        return records.read_records(path, task.target, progress=progress)
+    if _of_pictures(task, path):
+        return picture_rows.read_pictures(path, task.columns, progress=progress)
+    return _rows_of_some_kind(path, task, progress)
+
+
+def _rows_of_list(task: Task, source: Sequence[Any], progress: Progress) -> Rows | None:
+    if _says_a_table(task):
         return records.of_rows(records.frame_of_rows(source), task.target)
+    if pictures.reads_pictures(task.kind) or (task.kind is None and picture_rows.are_pictures(source)):
+        return picture_rows.of_pairs(source, progress=progress)
     found = tuple(_example(row) for row in source)
     return Rows(found, sha256=loading.fingerprint(found)) if found else None
 
 
+def _says_a_table(task: Task) -> bool:
+    return task.target is not None or task.kind in tables.KINDS
+
+
+def _of_pictures(task: Task, path: Path) -> bool:
+    """Whether a path leads to pictures, because the task says so, or it is a folder and the task says nothing else."""
+    return pictures.reads_pictures(task.kind) or (task.kind is None and picture_rows.is_of_pictures(path))
+
+
 def _rows_of_some_kind(path: Path, task: Task, progress: Progress) -> Rows:
-    """Return the rows of a file of which nobody said whether it holds texts or a table; it is read once."""
+    """Return the rows of a file of which nobody said what it holds: texts, a table or pictures; it is read once."""
     progress("load", 0, 0)
     table = read_table(path, task.columns)
+    if task.kind is None and picture_rows.looks_like_pictures(table, task.columns):
+        return picture_rows.rows_of(table, path, task.columns, progress=progress)
     if records.looks_like_a_table(table, task.columns):
         return records.rows_of(table, task.target, progress=progress)
     return loading.rows_of(table, task.columns, need_labels=True, progress=progress)
@@ -372,8 +449,11 @@ def gather_unlabelled(
     if source is None:
         return None
     if isinstance(source, str | Path):
+        if _of_pictures(task, Path(source)):
+            found, notes = picture_rows.read_names(Path(source), replace(task.columns, output=None), progress=progress)
+            return Rows(tuple(Example(one.path) for one in found), notes, pictures=True)
         return loading.read_rows(Path(source), replace(task.columns, output=None), need_labels=False, progress=progress)
-    return Rows(tuple(Example(text) for text in source))
+    return Rows(tuple(Example(str(text)) for text in source))
 
 
 def encode(family: LabelFamily[Any], base: Base, understood: Understood, progress: Progress = silent) -> Condition[Any]:
@@ -449,7 +529,7 @@ def assemble(
         n_parameters=sum(tensor.numel() for tensor in weights.values()),
         shapes={name: tuple(tensor.shape) for name, tensor in weights.items()},
         files={},
-        scores=_scores(found),
+        scores=scores_of(found),
         licence_lineage=_lineage(base.ref),
         sartor_version=version("sartor"),
     )
@@ -470,12 +550,15 @@ def measure(model: Model, texts: Sequence[str]) -> Cost:
         if isinstance(model, Classifier)
         else model.estimate
         if isinstance(model, Regressor)
+        else model.judge
+        if isinstance(model, Detector)
         else model.predict
     )
     return cost.measure_cost(answer, sample, size, model.manifest.n_parameters, seconds=_COST_SECONDS)
 
 
-def _scores(report: Report) -> dict[str, float]:
+def scores_of(report: Report) -> dict[str, float]:
+    """Return the figures of a report that a manifest names."""
     if report.scores is not None:
         scores = report.scores
         return {
@@ -488,14 +571,25 @@ def _scores(report: Report) -> dict[str, float]:
         return {"exact_match": found.exact_match.value, "token_f1": found.token_f1.value}
     if report.numbers is not None:
         return {"r2": report.numbers.scores.r2.value, "mae": report.numbers.scores.mae}
+    if report.unusual is not None:
+        return _unusual_scores(report.unusual)
     return {}
+
+
+def _unusual_scores(found: Unusual) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if found.false_alarms is not None:
+        scores["false_alarms"] = found.false_alarms.value
+    if found.scores is not None:
+        scores |= {"auroc": found.scores.auroc.value, "found": found.scores.found.value}
+    return scores
 
 
 def _lineage(base: BaseRef) -> tuple[str, ...]:
     if base.name == NO_BASE:
         return ()
-    spec = catalogue.catalogue().get(base.name) or catalogue.language_models().get(base.name)
-    return spec.licence_lineage if spec else (f"{base.name}: {base.licence}",)
+    known = {spec.name: spec.licence_lineage for spec in catalogue.every()}
+    return known.get(base.name, (f"{base.name}: {base.licence}",))
 
 
 def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:
@@ -503,10 +597,13 @@ def _storable(notes: Sequence[Note]) -> tuple[Note, ...]:
 
 
 def _groups(understood: Understood) -> Any:
-    return split.group_by_text([example.input for example in understood.examples])
+    inputs = [example.input for example in understood.examples]
+    if families.load(understood.requirement.family).reads == "pictures":
+        return looks.group_by_look(inputs)
+    return split.group_by_text(inputs)
 
 
-def _example(row: Example | tuple[str, str] | Mapping[str, str]) -> Example:
+def _example(row: Example | tuple[str | Path, str] | Mapping[str, str]) -> Example:
     match row:
         case Example():
             return row

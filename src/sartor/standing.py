@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sartor import journal, release
+from sartor.errors import StorageError
+from sartor.monitor import watch
 from sartor.release import CHAMPION, Served
 from sartor.serve import presence
 
@@ -78,7 +80,7 @@ def stand(home: Path, *, now: float | None = None) -> Standing:
     errors = sum(1 for _ in reader.events(kind="error", since=since))
     findings = [*_of_server(server, served, errors)]
     for one, lately in zip(served, recent, strict=True):
-        findings += _of_alias(one, lately)
+        findings += [*_of_alias(one, lately), *_of_monitor(home, one)]
     return Standing(server, served, recent, errors, tuple(findings))
 
 
@@ -131,3 +133,19 @@ def _of_alias(one: Served, recent: Recent) -> Iterator[Finding]:
         share = 100 * recent.abstained / recent.answers
         text = f"{where} abstained in {share:.0f}% of {recent.answers:,} answers of the last hour."
         yield Finding(one.name, "warning", text, "look at what is asked; add such rows, and generate it anew")
+
+
+def _of_monitor(home: Path, one: Served) -> Iterator[Finding]:
+    """Yield what the monitor found when it looked last."""
+    if one.alias != CHAMPION or one.damage:
+        return
+    where = f"{one.name}@{one.alias}"
+    try:
+        health = watch.health(one.name, home)
+    except StorageError as error:
+        yield Finding(one.name, "warning", str(error))
+        return
+    for line in health.lines:
+        if line.level != "ok":
+            level: Level = "warning" if line.level == "alert" else "info"
+            yield Finding(one.name, level, f"{where}, {line.title}: {line.level}.", line.advice)

@@ -138,6 +138,8 @@ class Rows:
     """The file's name, or "" for rows given in Python."""
     target: str = ""
     """Name of the column that the outputs stood in, where rows are those of a table (:mod:`sartor.data.records`)."""
+    pictures: bool = False
+    """Whether inputs are paths of pictures (:mod:`sartor.data.picture_rows`)."""
 
 
 # --- what we understood ------------------------------------------------------------------------------------
@@ -400,6 +402,70 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
+class UnusualScores:
+    """How well ``n_bad`` bad inputs are told from ``n_good`` good ones; the scored model had seen neither."""
+
+    n_good: int
+    n_bad: int
+    auroc: Metric
+    """The chance that a bad one scores higher than a good one."""
+    average_precision: Metric
+    found: Metric
+    """Share of bad ones that the threshold finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One kind of defect, or of bad inputs, and how many of them were found."""
+
+    kind: str
+    title: str
+    n: int
+    found: Metric
+    """Share above the threshold."""
+    auroc: Metric
+    """Against the good ones that were not looked at before."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualBaseline:
+    """Another way to score the same inputs: how well it tells bad from good, and how the model compares."""
+
+    name: str
+    title: str
+    auroc: Metric
+    difference: Metric
+    """AUROC of the model minus that of the baseline."""
+    p_value: float
+    """Two-sided, by swapping the two ways' ranks of an input (with all that was planted on it) at random."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """What was found of a model that says how unusual an input is."""
+
+    wanted: float
+    """Share of good inputs that may be called unusual."""
+    promised: float
+    """The least such share that so many good inputs can vouch for: ``wanted``, or 1 / (n + 1) where that is more."""
+    threshold: float
+    """Scores above it are unusual."""
+    false_alarms: Metric | None = None
+    """Share of good inputs that were called unusual by a model that had not seen them."""
+    planted: tuple[Found, ...] = ()
+    """Artificial defects, painted by rule on good inputs that the model had not seen."""
+    scores: UnusualScores | None = None
+    """Of real bad inputs, where there were any."""
+    kinds: tuple[Found, ...] = ()
+    """The same by their label."""
+    auroc: Metric | None = None
+    """On the real bad inputs, or where there were none on the planted ones,"""
+    baselines: tuple[UnusualBaseline, ...] = ()
+    """and those of the baselines."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The proof of one model. ``schema`` is its version; later commands read it."""
 
@@ -421,6 +487,10 @@ class Report:
     """Of a model that writes; ``scores`` and what follows it are of one that labels."""
     numbers: Numbers | None = None
     """Of a model that foretells values."""
+    unusual: Unusual | None = None
+    """Of a model that says how unusual an input is."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Rows of each label (in the order of ``classes``) that were answered with each; empty of more than 25 labels."""
 
 
 # --- what is stored ----------------------------------------------------------------------------------------
@@ -470,7 +540,12 @@ class Manifest:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     licence_lineage: tuple[str, ...] = ()
     parent: str | None = None
+    """Id of the model that this one was made from, if it was."""
     sartor_version: str = ""
+    method: str = ""
+    """How it was made from its parent, as ``int8`` or ``lora``."""
+    rejected: tuple[str, ...] = ()
+    """Why a gate refused it in its parent's place; empty where none did."""
 
 
 # --- JSON --------------------------------------------------------------------------------------------------

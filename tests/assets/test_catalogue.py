@@ -2,7 +2,18 @@ import re
 
 import pytest
 
-from sartor.assets.catalogue import TOKENIZER, WEIGHTS, WheelSource, catalogue, for_language, spec
+from sartor.assets.catalogue import (
+    TOKENIZER,
+    WEIGHTS,
+    WheelSource,
+    catalogue,
+    every,
+    for_language,
+    language_model,
+    picture_base,
+    picture_bases,
+    spec,
+)
 from sartor.errors import NotFoundError
 
 BASES = list(catalogue().values())
@@ -58,3 +69,33 @@ def test_an_unknown_base_is_told_with_the_nearest_and_all_known():
 def test_the_catalogue_cannot_be_changed():
     with pytest.raises(TypeError):
         catalogue()["mine"] = spec("all-minilm-l6-v2")  # type: ignore[index]
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", picture_bases().values(), ids=lambda base: base.name)
+def test_every_byte_of_a_base_for_pictures_is_pinned(base):
+    assert set(base.files) == {WEIGHTS}
+    for source in base.sources:
+        assert set(source.members) == set(source.member_sha256)
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in (source.sha256, *source.member_sha256.values()))
+    assert any(entry.endswith(f": {base.licence}") for entry in base.licence_lineage)
+
+
+def test_a_base_is_asked_for_what_it_reads():
+    assert picture_base("efficientnet-lite0") is picture_bases()["efficientnet-lite0"]
+    with pytest.raises(NotFoundError, match=r"reads texts, and this task is one of pictures\. Take one of eff"):
+        picture_base("all-minilm-l6-v2")
+    with pytest.raises(NotFoundError, match="reads pictures, and this task is one of texts"):
+        spec("efficientnet-lite0")
+    with pytest.raises(NotFoundError, match="reads pictures, and this task is one of writing"):
+        language_model("efficientnet-lite0")
+    with pytest.raises(NotFoundError, match="Did you mean 'efficientnet-lite0'"):
+        picture_base("efficientnet-lite")
+
+
+def test_all_bases_are_known_by_one_name_each():
+    names = [base.name for base in every()]
+    assert len(set(names)) == len(names)
+    assert {"all-minilm-l6-v2", "smollm2-135m-instruct", "efficientnet-lite0"} <= set(names)

@@ -13,11 +13,12 @@ from sartor.data.taskfile import read_task
 from sartor.registry.store import Store
 
 COMMANDS = [
-    *("init", "generate", "predict", "evaluate", "explain", "export"),
-    *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status"),
+    *("init", "data", "generate", "predict", "evaluate", "compare", "explain", "finetune", "compress", "export"),
+    *("models", "show", "promote", "rollback", "regress", "serve", "keys", "status", "monitor", "review"),
+    *("collaborate", "audit"),
     *("families", "controls", "doctor"),
 ]
-WITHIN = {"regress": ["add", "list"], "keys": ["add", "list", "revoke"]}
+WITHIN = {"data": ["check"], "regress": ["add", "list"], "keys": ["add", "list", "revoke"], "collaborate": ["eval"]}
 """Commands that are groups."""
 
 
@@ -126,7 +127,7 @@ def test_families_lists_all_of_them(sartor):
     listed = sartor("families", "--json").json["families"]
     assert all(one.keys() == {"name", "summary", "generator"} for one in listed)
     assert [one["name"] for one in listed] == [
-        *("tabular-classification", "tabular-regression"),
+        *("image-anomaly-detection", "image-classification", "tabular-classification", "tabular-regression"),
         *("text-classification", "text-generation"),
     ]
     assert "text-classification" in sartor("families").out
@@ -138,6 +139,7 @@ def test_doctor_finds_this_machine_sound(sartor):
     assert ran.json.keys() == {"healthy", "findings"}
     assert {finding["check"] for finding in ran.json["findings"]} >= {"python", "torch", "disk", "store", "network"}
     assert all(finding.keys() == {"check", "ok", "found", "advice"} for finding in ran.json["findings"])
+    assert {finding["check"] for finding in ran.json["findings"]} >= {f"base {one.name}" for one in catalogue.every()}
     assert ran.json["healthy"]
     assert "All is well." in sartor("doctor").out
 

@@ -475,8 +475,9 @@ def test_two_inputs_of_one_name_are_refused(write_onnx, tmp_path):
 
 def test_without_the_package_a_sentence_says_so(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "sartor.compress.table_onnx", raising=False)
-    monkeypatch.delattr("sartor.compress.table_onnx", raising=False)
+    for module in ("sartor.compress.table_onnx", "sartor.compress.onnx_graph"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(module, raising=False)
     monkeypatch.setattr("sartor.model.load", lambda ref: made.model(made.two_classes()))
     assert cli.run(["export", "worths", "--format", "onnx", "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'sartor[onnx]'" in capsys.readouterr().err

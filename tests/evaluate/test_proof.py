@@ -130,7 +130,7 @@ def test_a_label_with_one_row_is_not_proved_but_measured():
 def test_copies_of_one_text_are_one_row():
     values, targets = drawn(20)
     _, proof = proved([*values, 50.0, 50.0, 50.0], [*targets, 2, 2, 2], names=("0", "10", "50"))
-    assert proof.reasons == ("label '50' has 3 rows with the same text; give at least 2, better 8",)
+    assert proof.reasons == ("label '50' has 3 rows, all the same; give at least 2, better 8",)
 
 
 def test_a_label_without_a_row_is_not_proved():

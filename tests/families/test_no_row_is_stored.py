@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny_pictures
 from sartor import families, pipeline
 from sartor.families.interface import Condition
 from sartor.nn.features import hash_ngrams, idf, unit, weigh
@@ -158,3 +159,28 @@ def test_what_a_level_of_many_usually_is_tells_no_single_row(quick, few_peers):
     assert len(counts) == 1
     assert counts[0].min() >= 2
     assert counts[0].sum() == 60
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 5, 20])
+def test_what_good_pictures_have_at_each_place_is_no_one_of_them(tiny, tmp_path, n):
+    family = families.load("image-anomaly-detection")
+    need = Requirement(family.name, "m", "", (), language="", base="efficientnet-lite0", max_tokens=0)
+    base = family.base(need)
+    inputs = tiny_pictures.pictures_of([text_of(row) for row in range(n)], tmp_path)
+    features = family.encode(base, need, inputs)
+    weights = family.generate(need, features, np.arange(n), seed=0)
+    for name, maps in features.maps.items():
+        flat_ND = maps.reshape(n, maps.shape[1], -1).astype(np.float64)
+        usual = flat_ND.mean(axis=(0, 2))[:, None]
+        mean = weights[f"{name}.mean"].double().numpy()
+        if mean.shape[1] > 1:  # one mean for all places is of n times as many
+            away = unit((flat_ND - usual).reshape(n, -1)) @ unit((mean - usual).reshape(-1))
+            assert away.max() < PARALLEL, name
+        assert n not in weights[f"{name}.mean"].shape
+    for name, tensor in weights.items():
+        for vector in tensor.double().reshape(-1, tensor.shape[-1] if tensor.dim() > 1 else 1).numpy():
+            if len(vector) == features.pooled.shape[1]:
+                assert np.abs(features.pooled @ unit(vector)).max() < PARALLEL, name

@@ -22,7 +22,8 @@ def test_without_the_file_there_is_no_such_family():
 
 
 def test_with_the_file_there_is_one_and_the_others_are_still_there(letter_counts):
-    own = {"tabular-classification", "tabular-regression", "text-classification", "text-generation"}
+    own = {"image-anomaly-detection", "image-classification", "tabular-classification", "tabular-regression"}
+    own |= {"text-classification", "text-generation"}
     assert set(families.names()) == own | {"letter-counts"}
 
 

@@ -376,3 +376,20 @@ def test_any_rows_give_finite_weights_and_no_warning(n, n_labels, seed, shapes, 
             for columns in found.weights.values():
                 # what is stored is half precision
                 assert np.abs(columns).max(initial=0) < np.finfo(np.float16).max
+
+
+def test_a_problem_may_bring_profiles_of_its_own():
+    random = np.random.default_rng(0)
+    targets = np.arange(30) % 3
+    blocks = {name: unit(random.normal(size=(30, 8)) + 2 * np.eye(8)[targets]) for name in ("forms", "colours")}
+    brought = {"forms": (0.5, {"forms": 1.0}), "both": (0.5, {"forms": 1.0, "colours": 3.0})}
+    problem = solve.Problem(blocks, np.zeros((30, 3)), targets, 3, brought, (0.0,))
+    found = solve.solve(problem, seed=0)
+    assert found.weights.keys() == {"forms", "colours"}
+    assert found.prior == 0
+    assert solve.accuracy(found.out_of_sample, targets) > 0.8
+    # where nothing is known of names, all strengths of their prior are the same candidate; tiny shares are dropped
+    tried = solve.solve(replace(problem, strengths=None), seed=0)
+    for name in blocks:
+        np.testing.assert_allclose(tried.weights[name], found.weights[name], atol=5e-3)
+    assert problem.take(np.arange(5)).known is brought

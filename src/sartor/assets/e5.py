@@ -27,6 +27,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.assets import plain_safetensors
 from sartor.errors import AssetError
 from sartor.types import Progress, silent
 
@@ -213,7 +214,7 @@ def _write_weights(path: Path, weights: Mapping[str, tuple[_Stored, tuple[int, .
     total = sum(tensor.size for tensor, _ in weights.values())
     done = 0
     with path.open("wb") as file:
-        file.write(_safetensors_header(order, weights))
+        file.write(_header(order, weights))
         for name in order:
             for chunk in _unpacked(weights[name][0]):
                 if not np.isfinite(chunk).all():
@@ -223,16 +224,11 @@ def _write_weights(path: Path, weights: Mapping[str, tuple[_Stored, tuple[int, .
                 progress("convert", done, total)
 
 
-def _safetensors_header(order: list[str], weights: Mapping[str, tuple[_Stored, tuple[int, ...]]]) -> bytes:
-    header, at = {}, 0
-    for name in order:
-        tensor, shape = weights[name]
-        kind, width = ("F32", 4) if tensor.kind == _FLOAT else ("F16", 2)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": (at, at + width * tensor.size)}
-        at += width * tensor.size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
+def _header(order: list[str], weights: Mapping[str, tuple[_Stored, tuple[int, ...]]]) -> bytes:
+    found = ((name, *weights[name]) for name in order)
+    return plain_safetensors.header(
+        (name, "F32" if tensor.kind == _FLOAT else "F16", shape, tensor.size) for name, tensor, shape in found
+    )
 
 
 def _unpacked(tensor: _Stored) -> Iterator[NDArray[Any]]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from sartor.assets import e5, gguf_lm
+from sartor.assets import e5, efficientnet, gguf_lm
 from sartor.assets.catalogue import HubSource, WheelSource
 from sartor.errors import AssetError
 from sartor.types import Progress
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 4.0
 """For the first answer of the hub. No timeout of ours bounds the look-up of a name, so a thread waits."""
 _POLL_SECONDS = 0.2
 
-_CONVERSIONS = {"e5": e5.convert, "smollm2": gguf_lm.convert}
+_CONVERSIONS = {"e5": e5.convert, "smollm2": gguf_lm.convert, "efficientnet": efficientnet.convert}
 
 _Opener: TypeAlias = Callable[[str], IO[bytes]]
 

@@ -30,6 +30,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.assets import plain_safetensors
 from sartor.errors import AssetError
 from sartor.types import Progress, silent
 
@@ -308,7 +309,7 @@ def _write_weights(path: Path, weights: Mapping[str, _Stored], progress: Progres
     total = sum(tensor.weights for tensor in weights.values())
     done = 0
     with path.open("wb") as file:
-        file.write(_safetensors_header(weights))
+        file.write(plain_safetensors.header((name, "F32", t.shape, t.weights) for name, t in weights.items()))
         for name, tensor in weights.items():
             for chunk in _unpacked(tensor):
                 if not np.isfinite(chunk).all():
@@ -316,17 +317,6 @@ def _write_weights(path: Path, weights: Mapping[str, _Stored], progress: Progres
                 file.write(chunk.data)
                 done += chunk.size
                 progress("convert", done, total)
-
-
-def _safetensors_header(weights: Mapping[str, _Stored]) -> bytes:
-    header, at = {}, 0
-    for name, tensor in weights.items():
-        size = 4 * tensor.weights
-        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (at, at + size)}
-        at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
 
 
 def _unpacked(tensor: _Stored) -> Iterator[NDArray[np.float32]]:

@@ -14,22 +14,19 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
 from sartor.assets import catalogue, fetch
-from sartor.assets.catalogue import BaseSpec, HubSource, LanguageModelSpec, WheelSource
-from sartor.errors import AssetError, StorageError
+from sartor.assets.catalogue import AnyBase, BaseSpec, HubSource, LanguageModelSpec, PictureBaseSpec, WheelSource
+from sartor.errors import AssetError, NotFoundError, StorageError
 from sartor.settings import Settings
 from sartor.types import Progress, silent
 
 _MARKER = "complete.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-_Spec: TypeAlias = BaseSpec | LanguageModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,17 @@ class LanguageModelFiles:
     """``tokenizer.json`` of the tokenizers library."""
     config: Path
     """``config.json`` as on the hub: the shape."""
+    sha256: str
+    """Of the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBaseFiles:
+    """A base for pictures that lies on this machine, whole and checked."""
+
+    spec: PictureBaseSpec
+    weights: Path
+    """safetensors with the names of :mod:`sartor.nn.picture_net`, batch norms folded into the convolutions."""
     sha256: str
     """Of the weights."""
 
@@ -90,7 +98,36 @@ def resolve_language_model_spec(
     return _language_model_files(spec, _resolved(spec, settings, progress))
 
 
-def _resolved(spec: _Spec, settings: Settings, progress: Progress) -> Path:
+def resolve_picture_base(name: str, settings: Settings, *, progress: Progress = silent) -> PictureBaseFiles:
+    """Return the files of the base for pictures ``name``, fetching them if need be; all else as :func:`resolve`."""
+    return resolve_picture_base_spec(catalogue.picture_base(name), settings, progress=progress)
+
+
+def resolve_picture_base_spec(
+    spec: PictureBaseSpec, settings: Settings, *, progress: Progress = silent
+) -> PictureBaseFiles:
+    """Return the files of a base for pictures that need not be in the catalogue; see :func:`resolve`."""
+    return _picture_base_files(spec, _resolved(spec, settings, progress))
+
+
+def resolve_gguf(name: str, settings: Settings, *, progress: Progress = silent) -> Path:
+    """Return the GGUF file that the language model ``name`` was unpacked from; all else as :func:`resolve`.
+
+    Raises:
+        NotFoundError: when there is no such model, or it comes as no GGUF file.
+    """
+    spec = catalogue.language_model(name)
+    for source in spec.sources:
+        if isinstance(source, WheelSource):
+            for member, sha256 in source.member_sha256.items():
+                if member.endswith(".gguf"):
+                    plain = replace(source, conversion=None, member_sha256={})
+                    file = replace(spec, name=f"{name}.gguf", files={member: sha256}, sources=(plain,))
+                    return _resolved(file, settings, progress) / member
+    raise NotFoundError(f"The language model {name!r} comes as no GGUF file, which llama.cpp would need.")
+
+
+def _resolved(spec: AnyBase, settings: Settings, progress: Progress) -> Path:
     """Return the folder with a base's files, fetched if need be."""
     try:
         found = _cached(spec, settings)
@@ -123,6 +160,15 @@ def cached_language_model(spec: LanguageModelSpec, settings: Settings) -> Langua
     return folder and _language_model_files(spec, folder)
 
 
+def is_cached(spec: AnyBase, settings: Settings) -> bool:
+    """Tell whether the files of a base lie in the cache; all else as :func:`cached`."""
+    return _cached(spec, settings) is not None
+
+
+def _picture_base_files(spec: PictureBaseSpec, folder: Path) -> PictureBaseFiles:
+    return PictureBaseFiles(spec, folder / catalogue.WEIGHTS, spec.sha256)
+
+
 def _base_files(spec: BaseSpec, folder: Path) -> BaseFiles:
     return BaseFiles(spec, folder / catalogue.WEIGHTS, folder / catalogue.TOKENIZER, spec.files[catalogue.WEIGHTS])
 
@@ -132,7 +178,7 @@ def _language_model_files(spec: LanguageModelSpec, folder: Path) -> LanguageMode
     return LanguageModelFiles(spec, weights, tokenizer, config, spec.sha256)
 
 
-def _cached(spec: _Spec, settings: Settings) -> Path | None:
+def _cached(spec: AnyBase, settings: Settings) -> Path | None:
     folder = settings.cache / "bases" / spec.stem
     if not all((folder / name).is_file() for name in spec.files):
         return None
@@ -187,7 +233,7 @@ def _locked(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _fetch(spec: _Spec, settings: Settings, lock: int, progress: Progress) -> Path:
+def _fetch(spec: AnyBase, settings: Settings, lock: int, progress: Progress) -> Path:
     work = settings.cache / "bases" / f".{spec.stem}.partial"
     reasons = []
     for attempt in _attempts(spec, settings, work, lock, progress):
@@ -209,7 +255,7 @@ def _fetch(spec: _Spec, settings: Settings, lock: int, progress: Progress) -> Pa
 
 
 def _attempts(
-    spec: _Spec, settings: Settings, work: Path, lock: int, progress: Progress
+    spec: AnyBase, settings: Settings, work: Path, lock: int, progress: Progress
 ) -> Iterator[Callable[[Path], None]]:
     """Yield ways to fill a folder with the base's files, the nearest first."""
 
@@ -235,7 +281,7 @@ def _attempts(
             yield lambda ready, source=source: fetch_wheel(source, ready)
 
 
-def _publish(spec: _Spec, settings: Settings, work: Path, ready: Path) -> Path:
+def _publish(spec: AnyBase, settings: Settings, work: Path, ready: Path) -> Path:
     for name in spec.files:
         with (ready / name).open("rb") as file:
             os.fsync(file.fileno())  # a power cut must not leave a marker beside files of zeros
@@ -251,7 +297,7 @@ def _publish(spec: _Spec, settings: Settings, work: Path, ready: Path) -> Path:
 # --- sentences ---------------------------------------------------------------------------------------------
 
 
-def _cannot_be_had(spec: _Spec, settings: Settings, reasons: list[str]) -> str:
+def _cannot_be_had(spec: AnyBase, settings: Settings, reasons: list[str]) -> str:
     if settings.offline:
         what = f"The base {spec.name!r} is not on this machine, and Sartor is set to be offline."
     else:
@@ -265,7 +311,7 @@ def _cannot_be_had(spec: _Spec, settings: Settings, reasons: list[str]) -> str:
     )
 
 
-def _storage_error(spec: _Spec, settings: Settings, error: OSError) -> StorageError:
+def _storage_error(spec: AnyBase, settings: Settings, error: OSError) -> StorageError:
     what = f"The base {spec.name!r} cannot be kept in {settings.cache}: {error.strerror or error}."
     if error.errno in _FULL:
         shutil.rmtree(settings.cache / "bases" / f".{spec.stem}.partial", ignore_errors=True)

@@ -10,18 +10,26 @@ from collections.abc import Sequence
 import click
 
 from sartor.cli import console
+from sartor.cli.audit import audit
+from sartor.cli.collaborate import collaborate
+from sartor.cli.compare import compare
+from sartor.cli.compress import compress
 from sartor.cli.controls import controls
+from sartor.cli.data import data
 from sartor.cli.doctor import doctor
 from sartor.cli.evaluate import evaluate
 from sartor.cli.explain import explain
 from sartor.cli.export import export
 from sartor.cli.families import families
+from sartor.cli.finetune import finetune
 from sartor.cli.generate import generate
 from sartor.cli.init import init
 from sartor.cli.models import models
+from sartor.cli.monitor import monitor
 from sartor.cli.predict import predict
 from sartor.cli.promote import promote, rollback
 from sartor.cli.regress import regress
+from sartor.cli.review import review
 from sartor.cli.serve import keys, serve
 from sartor.cli.show import show
 from sartor.cli.status import status
@@ -61,8 +69,9 @@ def cli(context: click.Context) -> None:
 
 
 for _command in (
-    *(init, generate, predict, evaluate, explain, export, models, show),
-    *(promote, rollback, regress, serve, keys, status),
+    *(init, data, generate, predict, evaluate, compare, explain, finetune, compress, export),
+    *(models, show, promote, rollback, regress, serve, keys, status, monitor, review),
+    *(collaborate, audit),
     *(families, controls, doctor),
 ):
     cli.add_command(_command)

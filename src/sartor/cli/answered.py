@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import click
 
@@ -12,10 +12,33 @@ from sartor.cli import console
 from sartor.types import Progress
 
 if TYPE_CHECKING:
+    from sartor.cli.heatmaps import Heatmaps
+    from sartor.data.picture_folders import Found
     from sartor.families.interface import Writing
-    from sartor.model import Answer, Classifier, Model, Regressor, Writer
+    from sartor.model import Answer, Classifier, Detector, Model, Regressor, Writer
 
 _SHOWN = 3
+_PICTURES = 64
+"""Pictures that are answered at once; they are answered again where one of them cannot be read."""
+
+
+class Counts(NamedTuple):
+    """What was written."""
+
+    rows: int = 0
+    abstained: int = 0
+    unread: int = 0
+    """Rows that say only why there is no answer."""
+    unusual: int = 0
+
+    def plus(self, row: Mapping[str, Any]) -> "Counts":
+        """Return the counts with one row more."""
+        return Counts(
+            self.rows + 1,
+            self.abstained + bool(row.get("abstain")),
+            self.unread + bool(row.get("error")),
+            self.unusual + bool(row.get("unusual")),
+        )
 
 
 class Answered(Protocol):
@@ -30,11 +53,11 @@ class Answered(Protocol):
         """Return a row of output for each input."""
         ...
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
         ...
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
         ...
 
@@ -43,16 +66,24 @@ class Answered(Protocol):
         ...
 
 
-def of_model(model: "Model", writing: "Writing") -> Answered:
-    """Return how a model's answers are shown."""
-    from sartor.model import Classifier, Regressor, Writer
+def of_model(model: "Model", writing: "Writing", heat: "Heatmaps | None" = None) -> Answered:
+    """Return how a model's answers are shown; ``heat`` takes a map of each picture that is answered."""
+    from sartor.model import Classifier, Detector, Regressor, Writer
 
     if isinstance(model, Writer):
         return Written(model, writing)
     if isinstance(model, Regressor):
         return Foretold(model)
+    if isinstance(model, Detector):
+        return Suspected(model, heat)
     assert isinstance(model, Classifier), model
-    return Classed(model) if model.family.reads == "tables" else Labelled(model)
+    match model.family.reads:
+        case "tables":
+            return Classed(model)
+        case "pictures":
+            return Pictured(model, heat)
+        case "texts":
+            return Labelled(model)
 
 
 # --- texts -------------------------------------------------------------------------------------------------
@@ -70,13 +101,13 @@ class Labelled:
         answers = self.model.answer(inputs, progress=progress)
         return [{"text": text, **_told(answer)} for text, answer in zip(inputs, answers, strict=True)]
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
-        return {"rows": rows, "abstained": abstained}
+        return {"rows": counts.rows, "abstained": counts.abstained}
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{rows:,} answers written to {output}, {abstained:,} of them marked 'abstain'."
+        return _told_of(counts, output)
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
@@ -98,18 +129,141 @@ class Written:
         answers = self.model.predict(inputs, self.writing, progress=progress)
         return [{"input": text, "output": answer} for text, answer in zip(inputs, answers, strict=True)]
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
-        return {"rows": rows}
+        return {"rows": counts.rows}
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{rows:,} answers written to {output}."
+        return f"{counts.rows - counts.unread:,} answers written to {output}."
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
         _say_asked(row["input"])
         console.say(click.style(row["output"], bold=True))
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+class _OfPictures:
+    """Answers for pictures; one that cannot be read has a row that says why."""
+
+    fields: Sequence[str]
+
+    def __init__(self, model: "Model", heat: "Heatmaps | None" = None) -> None:
+        self._model = model
+        self._heat = heat
+
+    def answer(self, inputs: "Sequence[Found]", progress: Progress) -> list[dict[str, Any]]:
+        """Return a row of output for each picture."""
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(inputs), _PICTURES):
+            rows += self._some(inputs[start : start + _PICTURES])
+            progress("answer", len(rows), len(inputs))
+        return rows
+
+    def _some(self, pictures: "Sequence[Found]") -> list[dict[str, Any]]:
+        from sartor.data.pictures import PictureError
+
+        try:
+            if any(one.why_not for one in pictures):
+                return self._sound(pictures)
+            return [self._row(one, answer) for one, answer in zip(pictures, self._answers(pictures), strict=True)]
+        except PictureError:  # which ones are broken is asked only where one is
+            return self._sound(pictures)
+
+    def _sound(self, pictures: "Sequence[Found]") -> list[dict[str, Any]]:
+        from sartor.data.picture_rows import problems
+
+        told = problems(pictures)
+        answers = iter(self._answers([one for one, error in zip(pictures, told, strict=True) if not error]))
+        return [
+            self._unread(one, error) if error else self._row(one, next(answers))
+            for one, error in zip(pictures, told, strict=True)
+        ]
+
+    def _answers(self, pictures: "Sequence[Found]") -> list[dict[str, Any]]:
+        if not pictures:
+            return []
+        found = self._told([one.path for one in pictures])
+        if self._heat is not None:
+            self._heat.write(pictures, self._model.heat([one.path for one in pictures]))
+        return found
+
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what is told of each picture."""
+        raise NotImplementedError
+
+    def _row(self, picture: "Found", told: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image": picture.name, **told, "error": None}
+
+    def _unread(self, picture: "Found", error: str) -> dict[str, Any]:
+        return {**dict.fromkeys(self.fields), "image": picture.name, "error": error}
+
+
+class Pictured(_OfPictures):
+    """Answers of a model that puts pictures under labels."""
+
+    fields: Sequence[str] = ("image", "label", "confidence", "abstain", "probabilities", "error")
+
+    def __init__(self, model: "Classifier", heat: "Heatmaps | None" = None) -> None:
+        super().__init__(model, heat)
+        self._classifier = model
+
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        return [_told(answer) for answer in self._classifier.answer(paths)]
+
+    def counted(self, counts: Counts) -> dict[str, int]:
+        """Return what ``--json`` says of a file of answers."""
+        return {"rows": counts.rows, "abstained": counts.abstained, "unread": counts.unread}
+
+    def told(self, counts: Counts, output: Path) -> str:
+        """Say what was written."""
+        return _told_of(counts, output)
+
+    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
+        """Print a row for a person."""
+        if row["error"]:
+            console.say(row["error"])
+            return
+        if not alone:
+            _say_asked(row["image"])
+        _say_label(row)
+
+
+class Suspected(_OfPictures):
+    """Answers of a model that says how unusual a picture is."""
+
+    fields: Sequence[str] = ("image", "score", "threshold", "unusual", "error")
+
+    def __init__(self, model: "Detector", heat: "Heatmaps | None" = None) -> None:
+        super().__init__(model, heat)
+        self._detector = model
+
+    def _told(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        found = self._detector.judge(paths)
+        threshold = round(found.threshold, 4)
+        pairs = zip(found.scores.tolist(), found.unusual.tolist(), strict=True)
+        return [{"score": round(score, 4), "threshold": threshold, "unusual": unusual} for score, unusual in pairs]
+
+    def counted(self, counts: Counts) -> dict[str, int]:
+        """Return what ``--json`` says of a file of answers."""
+        return {"rows": counts.rows, "unusual": counts.unusual, "unread": counts.unread}
+
+    def told(self, counts: Counts, output: Path) -> str:
+        """Say what was written."""
+        return f"{counts.rows:,} answers written to {output}, {counts.unusual:,} of them 'unusual'."
+
+    def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
+        """Print a row for a person."""
+        if row["error"]:
+            console.say(row["error"])
+            return
+        if not alone:
+            _say_asked(row["image"])
+        word = click.style("unusual" if row["unusual"] else "usual", bold=True)
+        console.say(f"{word}  (score {row['score']:.2f}; above {row['threshold']:.2f} is unusual)")
 
 
 # --- rows of a table: the columns as they were given, then what is foretold ----------------------------------
@@ -127,13 +281,13 @@ class Classed:
         answers = self.model.answer(inputs, progress=progress)
         return [_beside(row, _told(answer)) for row, answer in zip(inputs, answers, strict=True)]
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
-        return {"rows": rows, "abstained": abstained}
+        return {"rows": counts.rows, "abstained": counts.abstained}
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{rows:,} answers written to {output}, {abstained:,} of them marked 'abstain'."
+        return _told_of(counts, output)
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
@@ -155,13 +309,13 @@ class Foretold:
         three = zip(found.values.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
         return [_beside(row, dict(zip(self.fields, one, strict=True))) for row, one in zip(inputs, three, strict=True)]
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
-        return {"rows": rows}
+        return {"rows": counts.rows}
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{rows:,} answers written to {output}."
+        return f"{counts.rows - counts.unread:,} answers written to {output}."
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""
@@ -192,6 +346,12 @@ def _told(answer: "Answer") -> dict[str, Any]:
         "abstain": answer.abstain,
         "probabilities": {label: round(p, 6) for label, p in answer.probabilities.items()},
     }
+
+
+def _told_of(counts: Counts, output: Path) -> str:
+    return (
+        f"{counts.rows - counts.unread:,} answers written to {output}, {counts.abstained:,} of them marked 'abstain'."
+    )
 
 
 def _say_asked(text: str) -> None:

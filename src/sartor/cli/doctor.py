@@ -102,18 +102,14 @@ def _bases() -> Iterator[Finding]:
     from sartor.errors import SartorError
 
     current = settings.current()
-    looked_up = [
-        *((spec, resolve.cached) for spec in catalogue.catalogue().values()),
-        *((spec, resolve.cached_language_model) for spec in catalogue.language_models().values()),
-    ]
-    for spec, cached in looked_up:
+    for spec in catalogue.every():
         name = spec.name
         try:
-            files = cached(spec, current)
+            found = resolve.is_cached(spec, current)
         except SartorError as error:
             yield Finding(f"base {name}", ok=False, found="damaged", advice=str(error))
             continue
-        if files is not None:
+        if found:
             yield Finding(f"base {name}", ok=True, found=f"in the cache ({spec.licence}; {spec.title})")
         else:
             ok = not current.offline

@@ -12,7 +12,10 @@ from sartor.types import Columns, Report, to_json
 @click.command()
 @click.argument("model")
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FILE", help="Labelled rows; default: the stored proof."
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Labelled rows, or a folder of pictures; default: the stored proof.",
 )
 @click.option(
     "--examples",
@@ -35,10 +38,12 @@ def evaluate(
 ) -> None:
     """Report how good MODEL is (an id, a name, name@champion, name@v2, or a folder)."""
     from sartor import pipeline
+    from sartor.evaluate.mistakes import Mistake
     from sartor.evaluate.render import to_html
     from sartor.model import load
 
     loaded = load(model)
+    wrong: list[Mistake] = []
     if data is None:
         if examples is not None:
             raise UserError(
@@ -54,14 +59,15 @@ def evaluate(
                 columns=Columns(text_column, label_column),
                 seed=seed,
                 progress=progress,
+                on_mistakes=wrong.extend,
             )
     if html is not None:
         with console.writing(html) as file:
-            file.write(to_html(report, loaded.manifest))
+            file.write(to_html(report, loaded.manifest, wrong if loaded.family.reads == "pictures" else ()))
     if as_json:
         console.print_json(to_json(report))
         return
-    print_report(report)
+    print_report(report, loaded.family.reads)
     warnings = [note for note in report.notes if note.level == "warning"]
     console.print_notes(warnings)
     if html is not None:
@@ -70,8 +76,8 @@ def evaluate(
         console.next_step(f"sartor evaluate {model}{f' --data {data}' if data else ''} --html report.html")
 
 
-def print_report(report: Report) -> None:
-    """Print a report for a person: headline, comparison, labels, promises, cost."""
+def print_report(report: Report, reads: str = "texts") -> None:
+    """Print a report for a person: headline, comparison, labels, promises, cost; ``reads`` is what the model reads."""
     from sartor.evaluate import render
 
     console.say(click.style(report.headline, bold=True))
@@ -89,12 +95,18 @@ def print_report(report: Report) -> None:
         console.print_table(render.WRITTEN_COLUMNS, render.written_rows(report))
     if report.numbers is not None:
         console.print_table(render.NUMBER_COLUMNS, render.number_rows(report))
+    if report.unusual is not None:
+        if rows := render.unusual_rows(report):
+            console.print_table(render.UNUSUAL_COLUMNS, rows)
+        if found := render.found_rows(report):
+            console.print_table(render.FOUND_COLUMNS, found)
     for line in _lines(report):
         console.say(line)
     if (cost := report.cost) is not None:
+        what = "pictures" if reads == "pictures" else "texts"
         console.say(
             f"One answer takes {cost.latency_p50_ms:.0f} ms (p95 {cost.latency_p95_ms:.0f} ms); in bulk "
-            f"{cost.texts_per_second:,.0f} texts/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
+            f"{cost.texts_per_second:,.0f} {what}/s; {cost.size_bytes / 1e6:.2f} MB on disk; peak memory "
             f"{cost.peak_memory_mb:,.0f} MB; on {cost.machine}."
         )
 
@@ -104,6 +116,8 @@ def _lines(report: Report) -> list[str]:
 
     if report.written is not None:
         return render.written_lines(report)
+    if report.unusual is not None:
+        return render.unusual_lines(report)
     return render.number_lines(report) if report.numbers is not None else render.promise_lines(report)
 
 

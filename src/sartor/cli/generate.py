@@ -21,7 +21,9 @@ _TASK_FILES = {".yaml", ".yml", ".json"}
 @click.argument("task", required=False)
 @click.option("--many", type=click.Path(path_type=Path), metavar="FILE", help="A task a line, JSON; none is proved.")
 @click.option("--skip-bad", is_flag=True, help="With --many: leave lines out that cannot be used.")
-@click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
+@click.option(
+    "--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet; or a folder of pictures."
+)
 @click.option(
     *("--unlabelled", "--prompts", "unlabelled"),
     metavar="FILE",
@@ -175,18 +177,24 @@ def print_made(made: "Made", out: Path | None) -> None:
     if made.decision.alias:
         beside = "" if made.decision.alias == "champion" else f" {entry.name}@champion stays what it was."
         console.say(f"It is {entry.name}@{made.decision.alias} now.{beside}")
-    console.next_step(
-        *([] if made.model.requirement.columns else [f'sartor predict {entry.name} "a text of yours"']),
-        f"sartor predict {entry.name} --input new.csv --output answers.csv",
-        f"sartor evaluate {entry.name} --data test.csv --html report.html",
-    )
+    console.next_step(*_next(entry.name, made.model.family.reads))
+
+
+def _next(name: str, reads: str) -> list[str]:
+    new, test = ("new_photos/", "test_photos/") if reads == "pictures" else ("--input new.csv", "test.csv")
+    one = {"texts": '"a text of yours"', "pictures": "new.jpg"}.get(reads)
+    return [
+        *([f"sartor predict {name} {one}"] if one else []),
+        f"sartor predict {name} {new} --output answers.csv",
+        f"sartor evaluate {name} --data {test} --html report.html",
+    ]
 
 
 def print_report(made: "Made") -> None:
     """Print the proof and the cost."""
     from sartor.cli.evaluate import print_report as show
 
-    show(made.model.report)
+    show(made.model.report, made.model.family.reads)
     manifest, seconds = made.model.manifest, made.seconds
     parts = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items())
     on = f" on {manifest.base.name}" if manifest.base.sha256 else ""

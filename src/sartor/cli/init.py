@@ -16,7 +16,10 @@ _ADVICE_WRITING = (
     "Give 16 rows of what goes in and what shall come out, as different from each other as what will be asked; the "
     "rows say nearly all, the description little."
 )
-
+_ADVICE_PICTURES = (
+    "Take pictures of each class as they will be asked: the same camera, distance and light, and never all of one "
+    "class on one day, or the day is what is learned."
+)
 _ADVICE_TABLE = (
     "Leave out columns that will not be known when you ask, whatever they tell: a model that has read the outcome "
     "proves itself and is of no use."
@@ -25,7 +28,9 @@ _ADVICE_TABLE = (
 
 @click.command()
 @click.argument("description")
-@click.option("--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet.")
+@click.option(
+    "--examples", metavar="FILE", help="Labelled rows: CSV, TSV, JSONL, XLSX or Parquet; or a folder of pictures."
+)
 @click.option(
     *("--unlabelled", "--prompts", "unlabelled"),
     metavar="FILE",
@@ -78,6 +83,8 @@ def init(
         return
     console.print_notes(need.notes)
     console.say()
-    advice = _ADVICE_TABLE if need.columns else _ADVICE if need.labels else _ADVICE_WRITING
+    advice = _ADVICE if need.labels else _ADVICE_WRITING
+    if need.columns or (rows and rows.pictures):
+        advice = _ADVICE_TABLE if need.columns else _ADVICE_PICTURES
     console.say(f"Written to {out}. {advice}")
     console.next_step(f"sartor generate {out}")

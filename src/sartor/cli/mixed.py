@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sartor.cli import console
+from sartor.cli.answered import Counts
 from sartor.errors import DataError, did_you_mean
 from sartor.types import Columns, Progress
 
@@ -88,13 +89,13 @@ class Mixed:
             for (name, text), answer in zip(inputs, answers, strict=True)
         ]
 
-    def counted(self, rows: int, abstained: int) -> dict[str, int]:
+    def counted(self, counts: Counts) -> dict[str, int]:
         """Return what ``--json`` says of a file of answers."""
-        return {"rows": rows}
+        return {"rows": counts.rows}
 
-    def told(self, rows: int, abstained: int, output: Path) -> str:
+    def told(self, counts: Counts, output: Path) -> str:
         """Say what was written."""
-        return f"{rows:,} answers of {len(self.model.manifests):,} models written to {output}."
+        return f"{counts.rows:,} answers of {len(self.model.manifests):,} models written to {output}."
 
     def show(self, row: Mapping[str, Any], *, alone: bool) -> None:
         """Print a row for a person."""

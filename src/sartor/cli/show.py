@@ -39,6 +39,11 @@ def show(model: str, seed: int, as_json: bool) -> None:
             ("folder", str(path)),
         ],
     )
-    print_report(load(path).report)
-    asked = "--input new.csv --output answers.csv" if need.columns else '"a text of yours"'
-    console.next_step(f"sartor predict {model} {asked}")
+    loaded = load(path)
+    print_report(loaded.report, loaded.family.reads)
+    asked = {
+        "texts": '"a text of yours"',
+        "tables": "--input new.csv --output answers.csv",
+        "pictures": "new_photos/ --output answers.csv",
+    }
+    console.next_step(f"sartor predict {model} {asked[loaded.family.reads]}")

@@ -15,15 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from sartor.compress.onnx_graph import Nodes, TensorProto, helper, onnx
 from sartor.compress.table_plan import Plan
 from sartor.compress.whole import new_file
-from sartor.errors import TaskError, UserError
-
-try:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-except ImportError:
-    raise UserError("Writing ONNX needs the package onnx: say pip install 'sartor[onnx]'.") from None
+from sartor.errors import TaskError
 
 OPSET: Final = 9
 IR_VERSION: Final = 4
@@ -45,8 +40,8 @@ def write_onnx(path: Path, plan: Plan) -> None:
         new.write_bytes(content)
 
 
-class _Graph:
-    """Nodes as they are added, each with one output."""
+class _Graph(Nodes):
+    """From raw columns to answers."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -54,9 +49,7 @@ class _Graph:
         twice = [name for name in self.inputs if self.inputs.count(name) > 1]
         if twice:
             raise TaskError(f"Two inputs of the graph would be {twice[0]!r}. Rename that column and generate again.")
-        self._taken = set(self.inputs)
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        super().__init__(self.inputs)
 
     # --- what is built
 
@@ -171,25 +164,6 @@ class _Graph:
 
     # --- how it is built
 
-    def add(self, operator: str, *inputs: str, called: str = "node", **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
-        name = self._fresh(called)
-        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
-
-    def constant(self, value: Any) -> str:
-        """Add a constant and return its name."""
-        name = self._fresh("constant")
-        self._constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def _fresh(self, name: str) -> str:
-        """Return a name that nothing has: columns may be called anything."""
-        ends = ("", *(f"_{at}" for at in range(1, len(self._taken) + 2)))
-        found = next(name + end for end in ends if name + end not in self._taken)
-        self._taken.add(found)
-        return found
-
     def _columns(self, cells: str, columns: Any) -> str:
         return self.add("Gather", cells, self.constant(np.asarray(columns, dtype=np.int64)), axis=1)
 
@@ -206,7 +180,7 @@ class _Graph:
             helper.make_tensor_value_info(name, TensorProto.DOUBLE if at < numbers else TensorProto.STRING, ["N", 1])
             for at, name in enumerate(self.inputs)
         ]
-        graph = helper.make_graph(self._nodes, "sartor", inputs, outputs, self._constants)
+        graph = helper.make_graph(self.nodes, "sartor", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(_ML, 2)]
         made = helper.make_model(graph, producer_name="sartor", opset_imports=opsets, ir_version=IR_VERSION)
         about = {name: told for name, told in self.plan.about().items() if name in ("name", "target", "fields")}

@@ -104,17 +104,17 @@ def _roles(table: Table, columns: Columns, *, need_labels: bool) -> tuple[int, i
     """Return the index of the input column, that of the label column if one is needed, and why."""
     header = table.header
     asked_output = columns.output if need_labels else None
-    input_column = _named(header, columns.input, table.source)
-    output_column = _named(header, asked_output, table.source)
+    input_column = named_column(header, columns.input, table.source)
+    output_column = named_column(header, asked_output, table.source)
     if input_column is not None and input_column == output_column:
         raise DataError(
             f"The column {header[input_column]!r} of {table.source} was named both as input and as label. "
             f"Its columns are {listed(header)}; name two of them."
         )
     if input_column is None:
-        input_column = _usual(header, INPUT_NAMES, taken=output_column)
+        input_column = usual_column(header, INPUT_NAMES, taken=output_column)
     if output_column is None:
-        output_column = _usual(header, OUTPUT_NAMES, taken=input_column)
+        output_column = usual_column(header, OUTPUT_NAMES, taken=input_column)
     guessed = input_column is None or (need_labels and output_column is None)
     if guessed:
         input_column, output_column = _guess(table, input_column, output_column, need_labels=need_labels)
@@ -124,7 +124,7 @@ def _roles(table: Table, columns: Columns, *, need_labels: bool) -> tuple[int, i
     return input_column, output_column, (_role_note(header, input_column, output_column, guessed=guessed),)
 
 
-def _named(header: Sequence[str], asked: str | None, source: str) -> int | None:
+def named_column(header: Sequence[str], asked: str | None, source: str) -> int | None:
     """Return the index of the column that the user named; None when none was named."""
     if asked is None:
         return None
@@ -136,7 +136,7 @@ def _named(header: Sequence[str], asked: str | None, source: str) -> int | None:
     raise DataError(f"{source} has no column {asked!r}.{did_you_mean(asked, header)} Its columns are {listed(header)}.")
 
 
-def _usual(header: Sequence[str], names: Sequence[str], *, taken: int | None) -> int | None:
+def usual_column(header: Sequence[str], names: Sequence[str], *, taken: int | None) -> int | None:
     """Return the index of the column with the surest of the usual names, if there is one."""
     squeezed = [squeeze(name) if n != taken else "" for n, name in enumerate(header)]
     return next((squeezed.index(squeeze(name)) for name in names if squeeze(name) in squeezed), None)

@@ -33,7 +33,7 @@ def folds(groups: ArrayLike, targets: ArrayLike, k: int, seed: int) -> list[tupl
     """Return (train, test) row indices of ``k`` folds (fewer for fewer groups); each row is tested once.
 
     Args:
-        groups: (N,) from :func:`group_by_text`.
+        groups: (N,) from :func:`group_by_text`, or :func:`sartor.data.looks.group_by_look`.
         targets: (N,) index of each row's label.
         k: 2 or more.
         seed: another seed gives other folds.
@@ -46,7 +46,7 @@ def folds(groups: ArrayLike, targets: ArrayLike, k: int, seed: int) -> list[tupl
     assert k >= 2, k
     members = _members(groups, targets)
     if len(members) < 2:
-        raise DataError(f"The rows hold {len(members)} different text; at least two are needed to measure. Add rows.")
+        raise DataError("The rows are all the same; at least two different ones are needed to measure. Add rows.")
     fold_of = _deal(members, min(k, len(members)), seed)
     fold = np.array([fold_of[group] for group in np.asarray(groups).tolist()], dtype=np.int64)
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in np.unique(fold)]

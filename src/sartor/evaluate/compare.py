@@ -1,6 +1,7 @@
 """A model against a baseline on the same rows."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import bdtr, betaincinv
@@ -44,6 +45,20 @@ def mcnemar(wins: int, losses: int) -> float:
     """
     # At one half both tails of the binomial are alike, so the test needs none of scipy.stats, a slow import.
     return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values ("A simple sequentially rejective multiple test procedure", 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[at]))
+        adjusted[at] = largest
+    return adjusted
 
 
 def worse_at_most(wins: int, losses: int, n: int) -> float:

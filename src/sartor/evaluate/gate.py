@@ -11,6 +11,8 @@ from sartor.evaluate.compare import rows_to_show, worse_at_most
 from sartor.evaluate.headline import percent
 from sartor.types import Limits, Metric, Report
 
+CONTROL_TO_BEAT = "pooled"
+"""Of a model that tells what is unusual: what is nearest to it and needs no map."""
 Alias: TypeAlias = Literal["champion", "challenger"]
 
 
@@ -31,7 +33,12 @@ def gate(report: Report, limits: Limits, incumbent: Report | None = None) -> Dec
     A model that keeps them may be ``champion`` where there is none. Beside an ``incumbent`` it may only be
     ``challenger``: two reports cannot tell which of two models is better, as they are not paired row by row.
     """
-    checks = [*_accuracy(report, limits), *_latency(report, limits), *_memory(report, limits)]
+    checks = [
+        *_accuracy(report, limits),
+        *_latency(report, limits),
+        *_memory(report, limits),
+        *_unusual(report),
+    ]
     missed = tuple(reason for kept, reason in checks if not kept)
     if missed:
         return Decision(passed=False, reasons=missed, alias=None)
@@ -59,6 +66,20 @@ def _share_right(report: Report) -> tuple[str, float] | None:
     if report.written is not None and report.written.scores is not None:
         return "The share of exact answers", report.written.scores.exact_match.value
     return None
+
+
+def _unusual(report: Report) -> Iterator[tuple[bool, str]]:
+    """Hold a model that tells what is unusual against what it is for; nobody needs to ask for that."""
+    if (found := report.unusual) is None:
+        return
+    if (alarms := found.false_alarms) is not None:
+        at_most = f"{percent(found.promised)} is what so many good pictures can vouch for"
+        told = f"{percent(alarms.value)} of good pictures it had not seen were called unusual; {at_most}."
+        yield alarms.low <= found.promised, told
+    for baseline in found.baselines:
+        if baseline.name == CONTROL_TO_BEAT:
+            how = "worse" if baseline.verdict == "worse" else "not worse"
+            yield baseline.verdict != "worse", f"It is {how} than the plainest baseline: {baseline.title.lower()}."
 
 
 def _latency(report: Report, limits: Limits) -> Iterator[tuple[bool, str]]:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from sartor.evaluate.compare import paired
 from sartor.evaluate.promise import PRECISIONS, coverage
-from sartor.evaluate.quality import calibration_bins, class_scores, scores
+from sartor.evaluate.quality import calibration_bins, class_scores, confusion, scores
 from sartor.families.interface import FloatArray, IntArray
 from sartor.types import Baseline, CalibrationBin, ClassScores, Coverage, Scores
+
+MOST_CONFUSED = 25
+"""Labels that a table of all against all is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Judgement:
     classes: tuple[ClassScores, ...]
     calibration: tuple[CalibrationBin, ...]
     coverage: tuple[Coverage, ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(C, C) row is the right label, column the answered one; empty of more than :data:`MOST_CONFUSED` labels."""
 
 
 def judge(
@@ -58,7 +63,13 @@ def judge(
         classes=class_scores(targets, probabilities, labels),
         calibration=calibration_bins(targets, probabilities),
         coverage=tuple(coverage(targets, probabilities, precision) for precision in PRECISIONS),
+        confusion=_confusion(targets, probabilities) if len(labels) <= MOST_CONFUSED else (),
     )
+
+
+def _confusion(targets: IntArray, probabilities: FloatArray) -> tuple[tuple[int, ...], ...]:
+    table = confusion(targets, probabilities.argmax(axis=1), probabilities.shape[1])
+    return tuple(tuple(row) for row in table.tolist())
 
 
 def too_few(labels: Sequence[str], rows: Sequence[int], distinct: Sequence[int]) -> str | None:
@@ -84,4 +95,4 @@ _NAMED = 3
 def _count(rows: int, distinct: int) -> str:
     if rows == distinct:
         return f"{rows} row" if rows == 1 else f"{rows} rows"
-    return f"{rows} rows with the same text"
+    return f"{rows} rows, all the same"

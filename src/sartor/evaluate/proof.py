@@ -71,6 +71,7 @@ class Proof:
     calibration: tuple[CalibrationBin, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     """Empty unless proved: who has not seen every label promises nothing."""
+    confusion: tuple[tuple[int, ...], ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property
@@ -101,7 +102,7 @@ def prove(
         family: that generates.
         requirement: what is generated.
         condition: with all N rows.
-        groups: (N,) rows of one group (the same text) stay on the same side of every split.
+        groups: (N,) rows of one group (the same text, the same look) stay on the same side of every split.
         seed: of the splits, the generations and the intervals.
         folds: makes the splits of a cross-validation.
         holdout: makes the one split of many rows.
@@ -143,6 +144,7 @@ def to_report(
         classes=proof.classes,
         calibration=proof.calibration,
         coverage=proof.coverage,
+        confusion=proof.confusion,
         cost=cost,
         seconds=dict(seconds or {}),
         notes=(*notes, *proof.notes),
@@ -307,6 +309,7 @@ def _proof(measured: _Measured, judgement: Judgement, protocol: Protocol, reason
         classes=judgement.classes,
         calibration=judgement.calibration,
         coverage=judgement.coverage if not reasons else (),
+        confusion=judgement.confusion,
         notes=(*why_not(reasons), *_not_held_out(judgement.classes, protocol)),
     )
 

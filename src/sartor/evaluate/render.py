@@ -1,10 +1,12 @@
 """A report for people: rows for tables, promises in words, and one self-contained HTML page."""
 
 import functools
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from sartor.evaluate.headline import p_value, percent
+from sartor.evaluate.mistakes import Mistake, thumbnail
 from sartor.types import (
     ClassScores,
     Coverage,
@@ -15,6 +17,7 @@ from sartor.types import (
     Paired,
     Report,
     Scores,
+    UnusualBaseline,
     WrittenScores,
 )
 
@@ -25,6 +28,8 @@ COMPARISON_COLUMNS = ("", "accuracy", "95% interval", "macro-F1", "difference", 
 CLASS_COLUMNS = ("label", "rows", "precision", "recall", "95% interval", "F1", "most often taken for")
 WRITTEN_COLUMNS = ("", "exact", "95% interval", "token F1", "ROUGE-L", "chrF", "difference", "p", "the model is")
 NUMBER_COLUMNS = ("", "R²", "95% interval", "off by (mean)", "RMSE", "difference", "p", "the model is")
+UNUSUAL_COLUMNS = ("", "AUROC", "95% interval", "difference", "p", "the model is")
+FOUND_COLUMNS = ("", "of", "found", "95% interval", "AUROC", "95% interval")
 _PAIRS = 10
 _VERDICTS = {"better": "better", "worse": "WORSE", "tie": "no better"}
 
@@ -96,6 +101,54 @@ def number_lines(report: Report) -> list[str]:
     ]
 
 
+def unusual_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return a model that tells what is unusual and then its baselines, the best first, under ``UNUSUAL_COLUMNS``."""
+    if (found := report.unusual) is None or found.auroc is None:
+        return []
+    others = sorted(found.baselines, key=lambda b: -b.auroc.value)
+    return [
+        ("this model", f"{found.auroc.value:.3f}", _thousandths(found.auroc), "", "", ""),
+        *((b.title, f"{b.auroc.value:.3f}", _thousandths(b.auroc), *_auroc_cells(b)) for b in others),
+    ]
+
+
+def found_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return how many of each kind of bad (or planted) inputs were found, under ``FOUND_COLUMNS``."""
+    if (found := report.unusual) is None:
+        return []
+    named = [(one.kind, one) for one in found.kinds] + [(f"planted: {one.title}", one) for one in found.planted]
+    return [
+        (
+            name,
+            str(one.n),
+            percent(one.found.value),
+            interval(one.found),
+            f"{one.auroc.value:.3f}",
+            _thousandths(one.auroc),
+        )
+        for name, one in named
+    ]
+
+
+def unusual_lines(report: Report) -> list[str]:
+    """Return what is promised of false alarms, what was seen of them, and what planted defects are worth."""
+    if (found := report.unusual) is None:
+        return []
+    lines: list[str] = []
+    if (alarms := found.false_alarms) is not None:
+        few = f"; so few can vouch for {percent(found.promised)} at best" if found.promised > found.wanted else ""
+        lines.append(
+            f"Above a score of {found.threshold:.4g} an input is unusual. Of good ones {percent(found.wanted)} may "
+            f"be{few}; of those that were left out it was {percent(alarms.value)} {interval(alarms)}."
+        )
+    if found.planted:
+        lines.append(
+            "Planted defects are artificial: painted by rule, from faint to plain, on good ones that the model had not "
+            "seen. They show that it is awake; real defects may be found more often or less."
+        )
+    return lines
+
+
 def class_rows(report: Report) -> list[tuple[str, ...]]:
     """Return one row for each label under ``CLASS_COLUMNS``."""
     return [
@@ -134,8 +187,11 @@ def interval(metric: Metric) -> str:
     return f"[{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
-def to_html(report: Report, manifest: Manifest | None = None) -> str:
-    """Return one HTML page that needs nothing else: no script, no font, no image from elsewhere."""
+def to_html(report: Report, manifest: Manifest | None = None, mistakes: Sequence[Mistake] = ()) -> str:
+    """Return one HTML page that needs nothing else: no script, no font, no image from elsewhere.
+
+    ``mistakes`` are wrong answers to pictures, of which the page shows small copies.
+    """
     return template("report.html.j2").render(
         report=report,
         manifest=manifest,
@@ -150,8 +206,15 @@ def to_html(report: Report, manifest: Manifest | None = None) -> str:
         number_columns=NUMBER_COLUMNS,
         number_rows=number_rows(report),
         number_lines=number_lines(report),
-        promise_lines=[] if report.written or report.numbers else promise_lines(report),
+        unusual_columns=UNUSUAL_COLUMNS,
+        unusual_rows=unusual_rows(report),
+        unusual_lines=unusual_lines(report),
+        found_columns=FOUND_COLUMNS,
+        found_rows=found_rows(report),
+        promise_lines=[] if report.written or report.numbers or report.unusual else promise_lines(report),
         confusion_lines=confusion_lines(report),
+        confusion=_confusion_cells(report),
+        mistakes=[(one, thumbnail(one.input)) for one in mistakes],
         bars=_bars(report),
         interval=interval,
         percent=percent,
@@ -185,6 +248,12 @@ def _bars(report: Report) -> list[dict[str, Any]]:
             (title, Metric(max(r2.value, 0), max(r2.low, 0), max(r2.high, 0)), model) for title, r2, model in rows
         )
         return [{"title": title, "accuracy": r2, "model": model} for title, r2, model in clipped]
+    if (unusual := report.unusual) is not None and unusual.auroc is not None:
+        others = sorted(unusual.baselines, key=lambda b: -b.auroc.value)
+        return [
+            {"title": "this model", "accuracy": unusual.auroc, "model": True},
+            *({"title": b.title, "accuracy": b.auroc, "model": False} for b in others),
+        ]
     if report.scores is None:
         return []
     baselines = sorted(report.baselines, key=lambda b: -b.scores.accuracy.value)
@@ -212,6 +281,16 @@ def _number_cells(scores: NumberScores) -> tuple[str, ...]:
     return f"{r2.value:.3f}", f"[{r2.low:.3f}, {r2.high:.3f}]", f"{scores.mae:.4g}", f"{scores.rmse:.4g}"
 
 
+def _thousandths(metric: Metric) -> str:
+    return f"[{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def _auroc_cells(baseline: UnusualBaseline) -> tuple[str, str, str]:
+    d = baseline.difference
+    p = p_value(baseline.p_value).removeprefix("p ").removeprefix("= ")
+    return f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", p, _VERDICTS[baseline.verdict]
+
+
 def _difference_cells(baseline: NumberBaseline) -> tuple[str, str, str]:
     d = baseline.difference
     p = p_value(baseline.p_value).removeprefix("p ").removeprefix("= ")
@@ -237,6 +316,14 @@ def _promise(c: Coverage) -> str:
             f"{wanted} right cannot be promised: it takes at least {c.needed} rows, all right; there are {c.accepted}."
         )
     return f"{wanted} right cannot be promised: {c.errors} of the {c.accepted} most confident answers were wrong."
+
+
+def _confusion_cells(report: Report) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Return of each label how many rows were answered with each, and their share, for the shade of the cell."""
+    return [
+        (one.label, [(count, count / max(sum(row), 1)) for count in row])
+        for one, row in zip(report.classes, report.confusion, strict=False)
+    ]
 
 
 def _confusion(c: ClassScores) -> str:

@@ -5,13 +5,14 @@ Dimension key:   N: labelled rows   C: labels of the model   U: labels of the fi
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sartor.errors import DataError
 from sartor.evaluate.headline import headline
 from sartor.evaluate.judge import Answers, judge, too_few
+from sartor.evaluate.mistakes import Mistake, of_labels
 from sartor.families.interface import Base, Condition, F, FloatArray, IntArray, LabelFamily
 from sartor.types import (
     REPORT_SCHEMA,
@@ -45,6 +46,7 @@ def score_file(
     trained_on: str = "",
     seed: int = 0,
     progress: Progress = silent,
+    on_mistakes: Callable[[Sequence[Mistake]], None] | None = None,
 ) -> Report:
     """Score a stored model on the labelled rows of a file, beside the baselines of its family.
 
@@ -60,6 +62,7 @@ def score_file(
         trained_on: hash of the rows that the model was made from, to notice when they are the same.
         seed: of the intervals.
         progress: told of the encoding.
+        on_mistakes: given the surest wrong answers; they quote rows, so the report does not have them.
 
     Raises:
         DataError: when no row is labelled.
@@ -79,6 +82,8 @@ def score_file(
         if control.name in CONTROLS_WITHOUT_ROWS or (known and control.name != _MAJORITY)
     ]
     probabilities = family.predict(requirement, weights, features).probabilities
+    if on_mistakes is not None:
+        on_mistakes(of_labels(labelled(rows), probabilities, [label.name for label in requirement.labels]))
     return score_answers(probabilities, rows, requirement.labels, baselines, trained_on=trained_on, seed=seed)
 
 
@@ -131,6 +136,7 @@ def score_answers(
         classes=judgement.classes,
         calibration=judgement.calibration,
         coverage=judgement.coverage if not reasons else (),
+        confusion=judgement.confusion,
         notes=(*_notes(rows, examples, unknown), *(_not_proved(reason) for reason in reasons)),
     )
 

@@ -10,7 +10,7 @@ import pkgutil
 from typing import Any, cast
 
 from sartor.errors import NotFoundError, TaskError, did_you_mean
-from sartor.families.interface import Family, LabelFamily, NumberFamily, WritingFamily
+from sartor.families.interface import Family, LabelFamily, NumberFamily, UnusualFamily, WritingFamily
 
 _NOT_A_FAMILY = {"interface"}
 
@@ -57,6 +57,19 @@ def load_number(name: str) -> NumberFamily[Any]:
     if not isinstance(found, NumberFamily):
         raise TaskError(f"Models of the family {name!r} do not foretell values.")
     return cast(NumberFamily[Any], found)
+
+
+def load_unusual(name: str) -> UnusualFamily[Any]:
+    """Return a family whose models say how unusual an input is.
+
+    Raises:
+        NotFoundError: if there is none of that name.
+        TaskError: if its models do something else.
+    """
+    found = load(name)
+    if not isinstance(found, UnusualFamily):
+        raise TaskError(f"Models of the family {name!r} do not say what is unusual.")
+    return cast(UnusualFamily[Any], found)
 
 
 def load_writing(name: str) -> WritingFamily:

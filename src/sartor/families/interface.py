@@ -3,7 +3,8 @@
 A family that labels:   base -> encode -> condition -> generate -> predict
 A family that writes:   base -> generate -> settle -> answer
 
-An input is a text, or a row of a table as a JSON object (:mod:`sartor.data.records`).
+An input is a text, or a row of a table as a JSON object (:mod:`sartor.data.records`), or a picture: the absolute path
+of its file, or a data URI (:mod:`sartor.data.pictures`).
 
 Where rows are labelled, ``encode`` is the dear part and is done once a row; ``generate`` is one forward pass over what
 was encoded, so that the proof can call it again on every fold. Where answers are written, ``generate`` takes the sets
@@ -13,18 +14,21 @@ Dimension key:   N: rows   C: labels
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.errors import TaskError
 from sartor.types import Answerer, BaseRef, Example, Progress, Requirement, Weights, silent
 
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+Reads: TypeAlias = Literal["texts", "tables", "pictures"]
+"""What a family's inputs are."""
 
 
 class Features(Protocol):
@@ -64,6 +68,8 @@ class NoBase:
 
 F = TypeVar("F", bound=Features)
 
+STRONGEST = 2.0
+"""Of heat in an input where it is on a scale of the input's own (:meth:`Family.heat`)."""
 LEAST_UNLABELLED = 10
 """Rows without a label that it takes to read any: what a generator made of fewer would say too much of each."""
 
@@ -127,8 +133,7 @@ class Family(ABC):
     """One line for a person."""
     generator: ClassVar[str]
     """Name and version of what emits the weights, as ``floor/1``."""
-    reads: ClassVar[Literal["texts", "tables"]] = "texts"
-    """What its inputs are."""
+    reads: ClassVar[Reads] = "texts"
 
     @abstractmethod
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> Base:
@@ -137,6 +142,27 @@ class Family(ABC):
         Raises:
             AssetError: when it cannot be had.
         """
+
+    def own_base(
+        self, requirement: Requirement, weights: Weights, files: Mapping[str, bytes], *, progress: Progress = silent
+    ) -> Base:
+        """Load what a stored model stands on: the frozen base, unless its weights or files bring or change one.
+
+        Args:
+            requirement: names the frozen base.
+            weights: of the model.
+            files: of its bundle, those beside weights, report and card.
+            progress: told of what is fetched.
+
+        Raises:
+            AssetError: when it cannot be had.
+            UserError: when what runs it is not installed.
+        """
+        return self.base(requirement, progress=progress)
+
+    def brings_base(self, weights: Weights, files: Mapping[str, bytes]) -> bool:
+        """Return whether what :meth:`own_base` loads is this model's alone, and must not answer for any other."""
+        return False
 
     @abstractmethod
     def head(self, weights: Weights) -> str:
@@ -156,6 +182,18 @@ class Family(ABC):
     def embeddings(self, features: Any) -> NDArray[Any] | None:
         """Return (N, H) one vector for each encoded input, to see drift by; None where there is no such."""
         return None
+
+    def heat(self, base: Any, requirement: Requirement, weights: Weights, inputs: Sequence[str]) -> FloatArray:
+        """Return (N, H, W) where in each input lies what the answer rests on.
+
+        Of a family that labels: what speaks for the answer, or against it where negative; the strongest place of each
+        input has :data:`STRONGEST`.
+        Of one that tells what is unusual: 0 is usual, 1 the worst that good inputs have, on a scale of logarithms.
+
+        Raises:
+            TaskError: where answers rest on no place.
+        """
+        raise TaskError(f"Models of the family {self.name!r} read no pictures: there is no place to point at.")
 
 
 # --- families that label -----------------------------------------------------------------------------------
@@ -227,6 +265,85 @@ class NumberFamily(Family, Generic[F]):
 
     @abstractmethod
     def controls(self, requirement: Requirement) -> Sequence[NumberControl[F]]:
+        """Return the baselines this family must be shown beside."""
+
+
+# --- families that tell what is unusual ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unusualness:
+    """How unusual N inputs are."""
+
+    scores: FloatArray
+    """(N,) larger is more unusual."""
+    threshold: float
+    """Above it an input is unusual."""
+
+    @property
+    def unusual(self) -> BoolArray:
+        """Return (N,) whether each is."""
+        return self.scores > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """Inputs that something was done to, by rule: a stand-in for what is bad, where nobody has a bad one."""
+
+    kind: str
+    title: str
+    inputs: Sequence[str]
+    """One for each input that was given, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualControl(Generic[F]):
+    """An honest baseline: made from the same rows, judged on the same rows."""
+
+    name: str
+    title: str
+    answer: Callable[[Requirement, F, F, int], FloatArray]
+    """``answer(requirement, support, features, seed)`` -> (N,) scores for ``features``, larger is more unusual."""
+
+
+class UnusualFamily(Family, Generic[F]):
+    """Good inputs alone in, how unusual another one is out."""
+
+    least: ClassVar[int]
+    """Good inputs that it takes."""
+    false_alarms: ClassVar[float]
+    """Share of good inputs that may be called unusual."""
+
+    @abstractmethod
+    def encode(self, base: Any, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent) -> F:
+        """Encode inputs, one row each, in order."""
+
+    @abstractmethod
+    def generate(self, requirement: Requirement, support: F, groups: IntArray, *, seed: int) -> Weights:
+        """Emit the weights of the target from good rows. Deterministic; their order does not matter.
+
+        The threshold is such that a good row that is not among them lies above it in :attr:`false_alarms` of cases.
+
+        Args:
+            requirement: what is generated.
+            support: N good rows.
+            groups: (N,) rows of one group (the same look) are left out together.
+            seed: of whatever is drawn.
+
+        Raises:
+            TaskError: when there are fewer than :attr:`least`.
+        """
+
+    @abstractmethod
+    def predict(self, requirement: Requirement, weights: Weights, features: F) -> Unusualness:
+        """Answer for encoded rows with generated weights."""
+
+    @abstractmethod
+    def plant(self, base: Any, inputs: Sequence[str], *, seed: int) -> Sequence[Planted]:
+        """Return copies of inputs that something was done to, by rule, a list for each kind."""
+
+    @abstractmethod
+    def controls(self, requirement: Requirement) -> Sequence[UnusualControl[F]]:
         """Return the baselines this family must be shown beside."""
 
 

@@ -8,7 +8,7 @@ Dimension key:   N: rows   D: columns, coded   C: classes
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction
+from sartor.families.interface import Condition, Control, FloatArray, IntArray, LabelFamily, NoBase, Prediction, Reads
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
@@ -37,7 +37,7 @@ class TabularClassification(LabelFamily[Cells]):
     name: ClassVar[str] = "tabular-classification"
     summary: ClassVar[str] = "Foretell a class from the columns of a table."
     generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
-    reads: ClassVar[Literal["texts", "tables"]] = "tables"
+    reads: ClassVar[Reads] = "tables"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:

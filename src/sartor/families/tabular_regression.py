@@ -9,7 +9,7 @@ Dimension key:   N: rows   D: columns, coded
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from sartor.assets.catalogue import TABLE_GENERATOR
 from sartor.data import columns, records
-from sartor.families.interface import Estimate, FloatArray, NoBase, NumberControl, NumberFamily
+from sartor.families.interface import Estimate, FloatArray, NoBase, NumberControl, NumberFamily, Reads
 from sartor.nn import table_baselines, table_coder, table_solver, text_columns
 from sartor.nn.table_baselines import PEERS, Peer
 from sartor.nn.table_coder import Cells
@@ -39,7 +39,7 @@ class TabularRegression(NumberFamily[Cells]):
     name: ClassVar[str] = "tabular-regression"
     summary: ClassVar[str] = "Foretell a value, with an interval, from the columns of a table."
     generator: ClassVar[str] = TABLE_GENERATOR.stem.replace("-", "/")
-    reads: ClassVar[Literal["texts", "tables"]] = "tables"
+    reads: ClassVar[Reads] = "tables"
 
     @override
     def base(self, requirement: Requirement, *, progress: Progress = silent) -> NoBase | TextBase:

@@ -34,11 +34,11 @@ from sartor.nn.encoder import (
     Layered,
     Pooling,
     encode_in_context,
-    encode_texts,
     in_context,
 )
 from sartor.nn.features import TextFeatures
-from sartor.nn.text_base import ANCHORED, LAST, POOLED, TextBase, load_base
+from sartor.nn.text_base import ANCHORED, ENGINE, LAST, POOLED, TextBase, engine_base, load_base
+from sartor.nn.tuned import is_tuned, tuned_base
 from sartor.types import Progress, Requirement, Weights, silent
 
 ZERO_SHOT_TEMPERATURE = 7.0
@@ -77,6 +77,18 @@ class TextClassification(LabelFamily[TextFeatures]):
         return load_base(requirement.base, device=requirement.limits.device or "cpu", progress=progress)
 
     @override
+    def own_base(
+        self, requirement: Requirement, weights: Weights, files: Mapping[str, bytes], *, progress: Progress = silent
+    ) -> TextBase:
+        if ENGINE in files:
+            return engine_base(files)
+        return tuned_base(self.base(requirement, progress=progress), weights)
+
+    @override
+    def brings_base(self, weights: Weights, files: Mapping[str, bytes]) -> bool:
+        return ENGINE in files or is_tuned(weights)
+
+    @override
     def encode(
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
@@ -88,17 +100,9 @@ class TextClassification(LabelFamily[TextFeatures]):
             done += rows
             progress("encode", done, len(inputs))
 
-        pooled, cut = encode_texts(
-            base.branched or base.encoder,
-            base.tokenizer,
-            [base.prefix + text for text in inputs],
-            base.poolings,
-            max_tokens=requirement.max_tokens,
-            on_rows=on_rows,
-            tokens_per_batch=base.tokens_per_batch,
-        )
+        pooled, cut = base.pooled(inputs, requirement.max_tokens, on_rows)
         words, characters = features.hash_ngrams(inputs)
-        return TextFeatures(features.unit(pooled), words, characters, cut, tuple(inputs))
+        return TextFeatures(pooled, words, characters, cut, tuple(inputs))
 
     @override
     def encode_labels(self, base: TextBase, requirement: Requirement) -> TextFeatures:
@@ -139,15 +143,15 @@ class TextClassification(LabelFamily[TextFeatures]):
 
     @override
     def predict(self, requirement: Requirement, weights: Weights, features: TextFeatures) -> Prediction:
-        scores = _scores(weights, features) * float(weights["temperature"])
-        scope = _scope(scores)
+        logits = scores(weights, features) * float(weights["temperature"])
+        scope = _scope(logits)
         # with no row to set a threshold by, nothing is turned away
         abstain = (
             scope < float(weights["scope.threshold"])
             if self.head(weights) != "zero-shot"
             else np.zeros(len(scope), bool)
         )
-        return Prediction(scipy.special.softmax(scores, axis=1), scope, abstain)
+        return Prediction(scipy.special.softmax(logits, axis=1), scope, abstain)
 
     @override
     def head(self, weights: Weights) -> str:
@@ -180,6 +184,7 @@ class TextClassification(LabelFamily[TextFeatures]):
 FAMILY = TextClassification()
 
 _HEADS = ("zero-shot", "ridge", "logistic")
+LOGISTIC = _HEADS.index("logistic")
 
 
 def readable(label: str) -> str:
@@ -322,13 +327,14 @@ def _to_weights(
     return weights
 
 
-def _scores(weights: Weights, rows: TextFeatures) -> FloatArray:
-    scores = np.einsum("nph,phc->nc", rows.pooled, weights["pooled.weight"].float().numpy(), optimize=True)
+def scores(weights: Weights, rows: TextFeatures) -> FloatArray:
+    """Return (N, C) what a head says of rows, before temperature and softmax."""
+    found = np.einsum("nph,phc->nc", rows.pooled, weights["pooled.weight"].float().numpy(), optimize=True)
     for name, counts in (("words", rows.words), ("characters", rows.characters)):
         if f"{name}.weight" in weights:
             weighed = features.weigh(counts, weights[f"{name}.idf"].float().numpy())
-            scores = scores + weighed @ weights[f"{name}.weight"].float().numpy()
-    return scores.astype(np.float64) + weights["bias"].double().numpy()
+            found = found + weighed @ weights[f"{name}.weight"].float().numpy()
+    return found.astype(np.float64) + weights["bias"].double().numpy()
 
 
 # --- controls ----------------------------------------------------------------------------------------------

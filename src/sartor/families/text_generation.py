@@ -337,6 +337,22 @@ class TextGeneration(WritingFamily):
         return {path: _dialled(*both, rank, dial, device) for path, both in found.items()}
 
 
+def readable(rows: Sequence[Example]) -> list[Example]:
+    """Return rows as they are read: without what no tokenizer takes."""
+    return [_readable(row) for row in rows]
+
+
+def limits(model: LanguageModel) -> tuple[int, int]:
+    """Return how many tokens are read of an input, and of input and answer together."""
+    return _limits(model)
+
+
+def with_adapter(weights: Weights, adapter: Adapters) -> Weights:
+    """Return the weights of a model whose whole adapter is another; it answers as it is."""
+    settled = {_DIAL: torch.tensor(1.0), _ANSWERER: torch.tensor(_ANSWERERS.index("generated"))}
+    return {**weights, **_halved(to_peft(adapter, 0)), **settled}
+
+
 def _stored(weights: Weights, name: str, least: float, most: float) -> float:
     """Return a number that lies beside the adapter.
 

@@ -38,11 +38,13 @@ class BranchedEncoder(nn.Module):
 
     def __init__(self, encoder: BertEncoder, adapter: Weights) -> None:
         super().__init__()
+        self._set(encoder, lora.merged(encoder, adapter), first_layer(adapter))
+
+    def _set(self, encoder: BertEncoder, other: BertEncoder, start: int) -> None:
         self.config: EncoderConfig = encoder.config
-        self.start = first_layer(adapter)
+        self.start = start
         self.frozen = encoder
-        adapted = lora.merged(encoder, adapter)
-        self.upper = nn.ModuleList(list(_layers(adapted))[self.start :])
+        self.upper = nn.ModuleList(list(_layers(other))[start:])
 
     @override
     def forward(self, ids_BT: Tensor, keep_BT: Tensor | None = None) -> list[Tensor]:
@@ -58,6 +60,14 @@ class BranchedEncoder(nn.Module):
         for layer in self.upper:
             state_BTH = layer(state_BTH, keep_B11T)
         return [*states, state_BTH]
+
+
+def beside(encoder: BertEncoder, other: BertEncoder, start: int) -> BranchedEncoder:
+    """Return a frozen encoder with another one's layers from ``start`` on as the second way."""
+    made = BranchedEncoder.__new__(BranchedEncoder)
+    nn.Module.__init__(made)
+    made._set(encoder, other, start)
+    return made
 
 
 def upper_states(

@@ -8,11 +8,10 @@ by name through ``torch.func.functional_call``. A test holds both to the same nu
 Dimension key:   B: texts in a batch   T: tokens   H: hidden width   A: attention heads   D: head width
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
+
+from sartor.nn.threads import one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,10 @@ def load_encoder(config: EncoderConfig, weights: Path, device: str = "cpu") -> B
     return encoder.eval().requires_grad_(False).to(device)
 
 
+Pooler: TypeAlias = Callable[[Tensor, Tensor], NDArray[np.float32]]
+"""``pooler(ids_BT, keep_BT)`` -> (B, P, H) on the CPU."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pooling:
     """One block of features: how the states of one layer become one vector."""
@@ -210,14 +215,40 @@ def encode_texts(
     ``on_rows(n)`` is called after each batch with the number of rows it held. The tokenizer's own truncation and
     padding must be off; special tokens count towards ``max_tokens``.
     """
+    return pool_texts(
+        _pooler(encoder, poolings),
+        tokenizer,
+        texts,
+        (len(poolings), encoder.config.hidden),
+        pad_id=encoder.config.pad_id,
+        max_tokens=max_tokens,
+        on_rows=on_rows,
+        tokens_per_batch=tokens_per_batch,
+    )
+
+
+def pool_texts(
+    pooler: Pooler,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    shape: tuple[int, int],
+    *,
+    pad_id: int,
+    max_tokens: int,
+    on_rows: Callable[[int], None] = lambda rows: None,
+    tokens_per_batch: int = 4096,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what :func:`encode_texts` does, (N, *shape), from whatever pools a batch."""
     heads = [_shorten(text, max_tokens) for text in texts]
     encodings = tokenizer.encode_batch_fast(heads)
     unread = (len(head) < len(text) for head, text in zip(heads, texts, strict=True))
     cut = np.array([far or len(e.ids) > max_tokens for far, e in zip(unread, encodings, strict=True)], dtype=np.bool_)
     ids = [_truncate(e.ids, max_tokens) for e in encodings]
-    pooled = np.empty((len(texts), len(poolings), encoder.config.hidden), dtype=np.float32)
-    with _threads(sum(map(len, ids))):
-        _pool_batches(encoder, ids, poolings, tokens_per_batch, pooled, on_rows)
+    pooled = np.empty((len(texts), *shape), dtype=np.float32)
+    with one_thread(sum(map(len, ids)) <= _ONE_THREAD_TOKENS):
+        for rows in _batches(ids, tokens_per_batch):
+            pooled[rows] = pooler(*padded([ids[row] for row in rows], pad_id))
+            on_rows(len(rows))
     return pooled, cut
 
 
@@ -255,7 +286,7 @@ def encode_in_context(
     """Return (len(said), H): the states of the words' own tokens, pooled."""
     device = next(encoder.parameters()).device
     found: list[Tensor] = []
-    with _threads(sum(len(one.ids) for one in said)):
+    with one_thread(sum(len(one.ids) for one in said) <= _ONE_THREAD_TOKENS):
         for start in range(0, len(said), size):
             part = said[start : start + size]
             ids_BT, keep_BT = padded([one.ids for one in part], encoder.config.pad_id)
@@ -265,20 +296,7 @@ def encode_in_context(
 
 
 _ONE_THREAD_TOKENS = 128
-
-
-@contextmanager
-def _threads(tokens: int) -> Generator[None]:
-    """Keep a short text on one core: 2 ms slower on an idle machine, 500 ms faster beside one other busy process."""
-    before = torch.get_num_threads()
-    if tokens > _ONE_THREAD_TOKENS or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+"""Of a short text: on one core 2 ms slower on an idle machine, 500 ms faster beside one other busy process."""
 
 
 def padded(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -292,23 +310,16 @@ def padded(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return ids_BT, keep_BT
 
 
-def _pool_batches(
-    encoder: Layered,
-    ids: Sequence[Sequence[int]],
-    poolings: Sequence[Pooling],
-    tokens_per_batch: int,
-    pooled: NDArray[np.float32],
-    on_rows: Callable[[int], None],
-) -> None:
-    """Fill ``pooled`` (N, len(poolings), H), batch by batch."""
+def _pooler(encoder: Layered, poolings: Sequence[Pooling]) -> Pooler:
     device = next(encoder.parameters()).device
-    for rows in _batches(ids, tokens_per_batch):
-        ids_BT, keep_BT = padded([ids[row] for row in rows], encoder.config.pad_id)
+
+    def pooled(ids_BT: Tensor, keep_BT: Tensor) -> NDArray[np.float32]:
         keep_BT = keep_BT.to(device)
         states = encoder(ids_BT.to(device), None if bool(keep_BT.all()) else keep_BT)
-        for block, pooling in enumerate(poolings):
-            pooled[rows, block] = pool(states[pooling.layer], keep_BT, pooling.kind).float().cpu().numpy()
-        on_rows(len(rows))
+        blocks = [pool(states[pooling.layer], keep_BT, pooling.kind) for pooling in poolings]
+        return torch.stack(blocks, dim=1).float().cpu().numpy()
+
+    return pooled
 
 
 def _shorten(text: str, max_tokens: int) -> str:

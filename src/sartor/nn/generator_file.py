@@ -70,10 +70,24 @@ def read(content: bytes, sites: Sites) -> Trained:
     tensors = {name: tensor.float() for name, tensor in load(content).items()}
     here = {path: shape for path, shape in sites.items() if _BOUNDS + path in tensors}
     anchor = {path: (tensors[f"{_ANCHOR}{path}.A"][None], tensors[f"{_ANCHOR}{path}.B"][None]) for path in here}
-    largest = {path: tensors[_BOUNDS + path].tolist() for path in here}
-    bounds = Bounds({path: one[0] for path, one in largest.items()}, {path: one[1] for path, one in largest.items()})
+    bounds = _bounds(tensors)
     weights = {name.removeprefix(_GENERATOR): part for name, part in tensors.items() if name.startswith(_GENERATOR)}
     return Trained(anchor, restored(here, weights), bounds, float(tensors[_WORDS]))
+
+
+def read_bounds(content: bytes) -> Bounds:
+    """Return how large adapters of a generator's training were, without making the generator.
+
+    Raises:
+        SafetensorError: if the content is no such file.
+    """
+    return _bounds(load(content))
+
+
+def _bounds(tensors: Mapping[str, Tensor]) -> Bounds:
+    sites = [name.removeprefix(_BOUNDS) for name in tensors if name.startswith(_BOUNDS)]
+    largest = {path: tensors[_BOUNDS + path].float().tolist() for path in sites}
+    return Bounds({path: one[0] for path, one in largest.items()}, {path: one[1] for path, one in largest.items()})
 
 
 def restored(sites: Sites, weights: Mapping[str, Tensor]) -> Generator:

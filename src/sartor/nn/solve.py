@@ -16,7 +16,7 @@ Dimension key:   N: rows   C: labels   J: candidates   H: width of a block
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,17 +32,19 @@ Ints = NDArray[np.int64]
 Block: TypeAlias = Any
 """(N, H) array or ``csr_matrix`` of float32."""
 
+Profiles: TypeAlias = Mapping[str, tuple[float, Mapping[str, float]]]
+"""name -> (prior probability, weight of each block)"""
+
 ANCHOR = "anchor"
 """Name of the block that tells of an anchor."""
-PROFILES: Mapping[str, tuple[float, Mapping[str, float]]] = {
-    # name: (prior probability, weight of each block)
+PROFILES: Profiles = {
     "balanced": (0.5, {"last": 6, "peak": 2, "mid": 4, "low": 1, "characters": 2, "words": 1}),
     "even": (0.15, {"last": 2, "peak": 2, "mid": 2, "low": 2, "characters": 2, "words": 2}),
     "surface": (0.15, {"last": 2, "mid": 2, "characters": 4, "words": 4}),
     "topic": (0.1, {"last": 1}),
     "form": (0.1, {"first": 1, "low": 2, "mid": 2, "words": 1, "characters": 1}),
 }
-ANCHORED: Mapping[str, tuple[float, Mapping[str, float]]] = {
+ANCHORED: Profiles = {
     "anchored": (
         0.4,
         {"anchor": 6, "anchor-peak": 2, "last": 2, "mid": 3, "low": 1, "characters": 2, "words": 1},
@@ -75,11 +77,22 @@ class Problem:
     targets: Ints
     """(N,) index of the label."""
     n_labels: int
+    profiles: Profiles | None = None
+    """What is tried; None for :data:`PROFILES`, which are of texts, or :data:`ANCHORED` where there is an anchor."""
+    strengths: tuple[float, ...] | None = None
+    """Of the label-name prior that are tried; None for :data:`PRIOR_STRENGTHS`, 0 alone where no name is read."""
+
+    @property
+    def known(self) -> Profiles:
+        """Return the profiles that are tried."""
+        if self.profiles is not None:
+            return self.profiles
+        return ANCHORED if ANCHOR in self.blocks else PROFILES
 
     def take(self, rows: Ints) -> "Problem":
         """Return the problem with these rows only."""
         blocks = {name: block[rows] for name, block in self.blocks.items()}
-        return Problem(blocks, self.similarity[rows], self.targets[rows], self.n_labels)
+        return replace(self, blocks=blocks, similarity=self.similarity[rows], targets=self.targets[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +145,17 @@ def _solve_all(problem: Problem) -> Solution:
     n = len(problem.targets)
     truth = one_hot(problem.targets, problem.n_labels)
     kernels = {name: _Kernel.of(block) for name, block in problem.blocks.items()}
-    known = ANCHORED if ANCHOR in problem.blocks else PROFILES
-    profiles = [_Profile.of(problem, kernels, belief, mix) for belief, mix in known.values()]
+    profiles = [_Profile.of(problem, kernels, belief, mix) for belief, mix in problem.known.values()]
+    strengths = PRIOR_STRENGTHS if problem.strengths is None else problem.strengths
     # candidates stand in a grid: a profile with a penalty in each row, a strength of the prior in each column
     rivals = [(profile, penalty) for profile in profiles for penalty in PENALTIES]
     losses = np.array(
         [
-            [tempered_loss(left_out, problem.targets) for left_out, *_ in profile.left_out(penalty, PRIOR_STRENGTHS)]
+            [tempered_loss(left_out, problem.targets) for left_out, *_ in profile.left_out(penalty, strengths)]
             for profile, penalty in rivals
         ]
     )
-    beliefs = np.array([[profile.belief * profile.beliefs[s] for s in PRIOR_STRENGTHS] for profile, _ in rivals])
+    beliefs = np.array([[profile.belief * profile.beliefs[s] for s in strengths] for profile, _ in rivals])
     shares = _shares(losses, beliefs, n)
     shares = np.where(shares < 1e-3, 0, shares) / shares[shares >= 1e-3].sum()
 
@@ -151,7 +164,7 @@ def _solve_all(problem: Problem) -> Solution:
     block_weights = dict.fromkeys(kernels, 0.0)
     out_of_sample, bias = np.zeros_like(truth), np.zeros(problem.n_labels)
     for (profile, penalty), row in zip(rivals, shares, strict=True):
-        kept = [(share, strength) for share, strength in zip(row, PRIOR_STRENGTHS, strict=True) if share > 0]
+        kept = [(share, strength) for share, strength in zip(row, strengths, strict=True) if share > 0]
         solved = profile.left_out(penalty, [strength for _, strength in kept])
         for (share, _), (left_out, alpha, mean) in zip(kept, solved, strict=True):
             out_of_sample += share * left_out
@@ -166,7 +179,7 @@ def _solve_all(problem: Problem) -> Solution:
     return Solution(
         weights=weights,
         bias=bias,
-        prior=float(shares.sum(axis=0) @ PRIOR_STRENGTHS),
+        prior=float(shares.sum(axis=0) @ np.array(strengths)),
         out_of_sample=out_of_sample,
         rows=np.arange(n),
         block_weights=block_weights,

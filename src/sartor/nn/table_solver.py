@@ -61,6 +61,11 @@ class Net:
         return found_NC.double().numpy()
 
 
+def product_features(net: Net, coded_ND: NDArray[np.float32]) -> Tensor:
+    """Return (N, P) whether the steps of each product hold, as 0 or 1."""
+    return _steps(net.tensors, torch.from_numpy(coded_ND)[None])
+
+
 def _steps(t: Mapping[str, Tensor], cells_1ND: Tensor) -> Tensor:
     named = (t[f"products.{name}"][None] for name in ("columns", "thresholds", "signs"))
     nothing = cells_1ND.new_zeros(1, 0, 0)

@@ -39,8 +39,14 @@ def coder_of(weights: Mapping[str, Tensor]) -> Coder:
 
 
 def net_of(weights: Mapping[str, Tensor]) -> Net:
-    """Return the net of a model."""
-    return Net(_under(weights, _NET))
+    """Return the net of a model, also of one whose numbers were put into fewer bytes."""
+    return Net(
+        {name: tensor.to(_WHOLE.get(tensor.dtype, tensor.dtype)) for name, tensor in _under(weights, _NET).items()}
+    )
+
+
+_WHOLE = {torch.float16: torch.float32, torch.int16: torch.int64, torch.int8: torch.float32}
+"""What tensors of fewer bytes stand for: weights, places of columns, signs."""
 
 
 def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

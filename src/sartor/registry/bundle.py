@@ -30,7 +30,7 @@ MAX_FILE_BYTES = 2_000_000_000
 MAX_FILES = 64
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
+_SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".onnx")
 _BYSTANDERS = {".DS_Store", ".cache", ".git", ".gitattributes", "Thumbs.db", "desktop.ini"}
 """What file managers, git and the hub leave beside the files of a bundle; never read."""
 _AGAIN = "Take the bundle from where it came again"

@@ -17,6 +17,8 @@ import yaml
 from sartor.types import Manifest, Metric, Paired, Report, Scores, WrittenScores
 
 _TEMPLATE = "card.md.j2"
+_UNUSUAL = "image-anomaly-detection"
+"""The registry knows no family; this one needs words of its own."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$])")
 _HUB_LICENCES = {
@@ -50,6 +52,7 @@ def model_card(manifest: Manifest, report: Report) -> str:
         results=[("this model", report.scores, None)] * (report.scores is not None)
         + [(baseline.title, baseline.scores, baseline.paired) for baseline in report.baselines],
         written=_written(report),
+        unusual=manifest.family == _UNUSUAL,
     )
 
 
@@ -92,6 +95,10 @@ def _front(manifest: Manifest, report: Report) -> Mapping[str, Any]:
         found = report.numbers.scores
         values = [("r2", "R2", found.r2.value), ("mae", "Mean absolute error", found.mae), ("rmse", "RMSE", found.rmse)]
         front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, values)]}]
+    elif report.unusual is not None and report.unusual.scores is not None:
+        scored = report.unusual.scores
+        told = [("roc_auc", "AUROC", scored.auroc.value), ("recall", "Share of bad ones found", scored.found.value)]
+        front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, told)]}]
     elif report.written is not None and report.written.scores is not None:
         metrics = _written_metrics(report.written.scores)
         front["model-index"] = [{"name": manifest.name, "results": [_result(manifest, report, metrics)]}]

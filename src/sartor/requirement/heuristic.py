@@ -1,6 +1,7 @@
 """Task and rows to a requirement, by rules alone. Every decision leaves a note that says why.
 
-Tables and tasks of writing have pages of their own (:mod:`sartor.requirement.tables`, ``writing``).
+Tables, pictures and tasks of writing have pages of their own (:mod:`sartor.requirement.tables`, ``pictures``,
+``writing``).
 """
 
 import math
@@ -13,7 +14,7 @@ from sartor.data.text import answers_a_question
 from sartor.errors import DataError, TaskError
 from sartor.families.interface import LEAST_UNLABELLED
 from sartor.requirement import language as languages
-from sartor.requirement import tables
+from sartor.requirement import pictures, tables
 from sartor.requirement.kind import WRITES, kind_of
 from sartor.requirement.labels import labels_in
 from sartor.requirement.understood import MOST_DESCRIPTION as MOST_DESCRIPTION
@@ -53,6 +54,10 @@ def understand(
     """
     if task.kind in tables.KINDS or task.target or (rows and rows.target):
         return tables.understand_table(
+            task, rows, name=name, base=base, merge_labels=merge_labels, unlabelled=unlabelled is not None
+        )
+    if pictures.reads_pictures(task.kind) or (rows and rows.pictures):
+        return pictures.understand_pictures(
             task, rows, name=name, base=base, merge_labels=merge_labels, unlabelled=unlabelled is not None
         )
     kind, why_kind = kind_of(task, rows)

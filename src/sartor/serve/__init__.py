@@ -9,6 +9,7 @@
 ``guard``     keys, limits, headers
 ``app``       HTTP
 ``metrics``   counters
+``router``    small first, a larger one where it helps; usable without a server
 ``run``       sockets, signals, an orderly end
 
 Nothing but ``app``, ``metrics`` and ``run`` needs the extra ``sartor[serve]``.

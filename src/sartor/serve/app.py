@@ -125,6 +125,8 @@ def result_of(given: Given) -> dict[str, Any]:
     told: dict[str, Any] = {"answer_id": row.answer_id}
     if outcome.label is not None:
         told |= {"label": outcome.label, "probabilities": outcome.probabilities}
+        if outcome.unusual is not None:
+            told |= {"score": outcome.score, "threshold": outcome.threshold, "unusual": outcome.unusual}
     elif outcome.output is not None:
         told |= {"output": outcome.output}
     else:
@@ -529,7 +531,8 @@ async def _embed(service: Service, ref: str, texts: Sequence[str]) -> tuple[Any,
         for _, _, one in service.follower.routes.served():
             if service.engine.has(one.id):
                 loaded = await service.engine.load(one)
-                if loaded.model.manifest.base.name == ref:
+                of = loaded.model
+                if of.manifest.base.name == ref and not of.family.brings_base(of.weights, of.own_files):
                     entry = loaded
                     break
     if entry is None:

@@ -24,7 +24,7 @@ import torch
 from sartor import journal, model, release
 from sartor.errors import BundleError, SartorError
 from sartor.families.interface import Base, Writing
-from sartor.model import Classifier, Model, Regressor, Writer, of_manifest
+from sartor.model import Classifier, Detector, Model, Regressor, Writer, of_manifest
 from sartor.registry.store import Entry
 
 READ_ROWS, WRITTEN_ROWS, TABLE_ROWS = 64, 32, 128
@@ -36,6 +36,11 @@ LINGER_S = 0.003
 MAX_STREAMS = 32
 """Answers that are streamed, or wait to be."""
 STUCK_S = 60.0
+_BLANK = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAADklEQVR42mNogAIGyhgAgIQgARDoah"
+    "cAAAAASUVORK5CYII="
+)
+"""A grey picture, to warm models of pictures with."""
 FAILED_S = 1.0
 """How long a model that could not be read is not tried again."""
 
@@ -65,6 +70,10 @@ class Outcome:
     low: float | None = None
     high: float | None = None
     output: str | None = None
+    score: float | None = None
+    """How unusual the input is, where a model tells that."""
+    threshold: float | None = None
+    unusual: bool | None = None
     projection: tuple[float, ...] | None = None
 
 
@@ -236,7 +245,7 @@ def _compute(works: Sequence[Work]) -> list[list[Outcome]]:
         pairs = [(work.loaded.model.weights, text) for work in works for text in work.inputs]
         answers = first.family.answer_mixed(first.base, pairs, works[0].writing)
         return _parted(works, [Outcome(output=answer) for answer in answers])
-    assert isinstance(first, Classifier | Regressor), first
+    assert isinstance(first, Classifier | Regressor | Detector), first
     features = first.family.encode(first.base, first.requirement, flat)
     vectors = first.family.embeddings(features)
     projected: list[Any] = [None] * len(flat) if vectors is None else journal.project(vectors).tolist()
@@ -274,6 +283,20 @@ def _told(of: Model, inputs: Sequence[str], features: Any, projected: Sequence[A
         _check_finite(of, found.values)
         three = zip(found.values.tolist(), found.low.tolist(), found.high.tolist(), vectors, strict=True)
         return [Outcome(value=value, low=low, high=high, projection=vector) for value, low, high, vector in three]
+    if isinstance(of, Detector):
+        judged = of.family.predict(of.requirement, of.weights, features)
+        _check_finite(of, judged.scores)
+        both = zip(judged.scores.tolist(), judged.unusual.tolist(), vectors, strict=True)
+        return [
+            Outcome(
+                label="unusual" if odd else "usual",
+                score=score,
+                threshold=judged.threshold,
+                unusual=odd,
+                projection=vector,
+            )
+            for score, odd, vector in both
+        ]
     assert isinstance(of, Classifier), of
     prediction = of.told(inputs, features)
     _check_finite(of, prediction.probabilities)
@@ -403,7 +426,7 @@ class Engine:
                 f"The folder of {entry.name}@v{entry.version} holds the model {found.id}, not {entry.id}."
             )
         release.admit(found)
-        key = (found.manifest.family, found.manifest.base.sha256)
+        key = _stands_on(found)
         with self._base_lock:
             if key not in self._bases:
                 base = found.family.for_serving(found.base)
@@ -412,15 +435,19 @@ class Engine:
             shared = self._bases[key]
             if key not in self._lanes:
                 rows = self._max_rows or _suits(found)
-                self._lanes[key] = Lane(f"{key[0]}-{key[1][:8]}", max_rows=rows, max_waiting=self._max_waiting)
-        made = of_manifest(found.manifest, found.report, found.weights, shared)
+                self._lanes[key] = Lane(
+                    f"{key[0]}-{key[1][:8]}{key[1][64:]}", max_rows=rows, max_waiting=self._max_waiting
+                )
+        made = of_manifest(found.manifest, found.report, found.weights, shared, own_files=found.own_files)
         size = sum(tensor.numel() * tensor.element_size() for tensor in found.weights.values())
         return Loaded(entry, made, self._lanes[key], size)
 
     async def _warm(self, loaded: Loaded) -> None:
         """Answer once, so that the first who asks does not wait for what is made at a first answer."""
         need = loaded.model.requirement
-        if need.target:
+        if loaded.model.family.reads == "pictures":
+            sample = _BLANK
+        elif need.target:
             sample = msgspec.json.encode({column.name: "" for column in need.columns}).decode()
         else:
             sample = next((label.name for label in need.labels), "") or need.description or "warm"
@@ -432,7 +459,7 @@ class Engine:
                 if self.size <= self.memory_limit:
                     return
                 del self._resident[model_id]
-        stood_on = {(one.model.manifest.family, one.model.manifest.base.sha256) for one in self._resident.values()}
+        stood_on = {_stands_on(one.model) for one in self._resident.values()}
         for key in [key for key in self._bases if key not in stood_on]:
             if self.size <= self.memory_limit:
                 return
@@ -545,6 +572,12 @@ def _key(of: Model, inputs: Sequence[str], writing: Writing) -> Hashable:
     if of.family.reads == "tables":  # rows of the same columns go together; who left a column out is told so, alone
         return ("rows", of.id, frozenset(name for text in inputs for name in _columns(text)))
     return None
+
+
+def _stands_on(of: Model) -> tuple[str, str]:
+    """Return what models must have in common to share a base: an encoder that one changed for itself is its own."""
+    own = f"-{of.id}" if of.family.brings_base(of.weights, of.own_files) else ""
+    return of.manifest.family, of.manifest.base.sha256 + own
 
 
 def _columns(text: str) -> Iterable[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from sartor import journal, release
-from sartor.data import records
+from sartor.data import pictures, records
 from sartor.data.text import encodable
 from sartor.errors import DataError, NotFoundError, SartorError, StorageError, TaskError, UserError
 from sartor.families.interface import Writing
@@ -232,6 +232,8 @@ class Service:
         loaded = await self.load(found)
         if loaded.model.family.reads == "tables":
             _check_rows(inputs)
+        if loaded.model.family.reads == "pictures":
+            _check_pictures(inputs)
         try:
             outcomes = await self.engine.answer(loaded, inputs, writing, timeout=timeout)
         except (Busy, TooLate):
@@ -461,6 +463,20 @@ def _check_rows(inputs: Sequence[str]) -> None:
     """
     for text in inputs:
         records.cells_of(text)
+
+
+def _check_pictures(inputs: Sequence[str]) -> None:
+    """Return if pictures came with the request: files of this machine are opened for nobody.
+
+    Raises:
+        DataError: when one is something else.
+    """
+    for text in inputs:
+        if not text.startswith(pictures.DATA_URI):
+            raise DataError(
+                f"A picture is sent in the request, as data:image/png;base64,…; got {text[:40]!r}. Files of the "
+                "server's machine are not opened."
+            )
 
 
 def _is_input(error: UserError) -> bool:
