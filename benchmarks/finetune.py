@@ -3,11 +3,10 @@
     python -m benchmarks.finetune --data DATA
 
 The same rows (8 a label of TREC-6 and SST-5, 5 of HWU64) for all. *Generated* begins at the model that is generated of
-them (``sartor finetune``: LoRA on the anchor's way, and the last layers of it), *plain* at a fresh LoRA, or all
-weights, and the head of logistic regression. Batches are of 16 rows against 8, rates are each one's own; both are
-judged on the first 300 test rows after 0, 1, 2, 4 … steps, and judging is not counted. No row stops anybody: the
-curves are read by test rows. ``steps_to_best`` is the first step at which a way is seen at the best accuracy that
-``plain`` reaches.
+them (``sartor finetune``: LoRA on the anchor's way, and its last layers), *plain* at a fresh LoRA, or all weights, and
+the head of logistic regression. Batches are of 16 rows against 8, rates are each one's own; both are judged on the
+first 300 test rows after 0, 1, 2, 4 … steps, and judging is not counted. No row stops anybody: the curves are read by
+test rows. ``steps_to_best`` is the first step at which a way is seen at the best accuracy that ``plain`` reaches.
 """
 
 import time
