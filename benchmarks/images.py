@@ -48,6 +48,8 @@ from sartor.types import Label, Requirement
 SHOTS = (5, 20)
 SARTOR, FLOOR, RANDOM, PROBE = "sartor", "floor", "random", "probe"
 TRAINED = ("lora", "full")
+TIMES = (1, 3)
+"""What the trained arms have of Sartor's seconds."""
 PRINTED = picture_tasks.Size(classes=10, each=60)
 STAINED = picture_tasks.Size(products=8, of_product=60)
 MOST_TRAINED = 500
@@ -226,7 +228,7 @@ def judged(encoded: Encoded, support: Ints, pace: float, trained: PictureBase | 
         states, targets = states_below(trained.net, task.pictures[rows]), task.targets[rows]
         seen, judged_by = np.arange(len(support)), np.arange(len(support), len(rows))
         for arm in TRAINED:
-            for times in (1, 10):
+            for times in TIMES:
                 found_N, seconds = fine_tuned(trained, states, targets, seen, judged_by, arm, budget * times)
                 right = found_N == targets[judged_by]
                 present = [at for at in range(len(labels)) if (targets[judged_by] == at).any()]

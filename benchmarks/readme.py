@@ -413,9 +413,9 @@ _ARMS = {
     "prototypes": "prototypes",
     "neighbours": "neighbours",
     "lora, 1 x": "LoRA, the same seconds",
-    "lora, 10 x": "LoRA, ten times",
+    "lora, 3 x": "LoRA, three times",
     "full, 1 x": "full fine-tuning, the same seconds",
-    "full, 10 x": "full fine-tuning, ten times",
+    "full, 3 x": "full fine-tuning, three times",
 }
 
 
