@@ -65,7 +65,8 @@ class LargeModelError(UserError):
     """A large model cannot be reached, or its answer cannot be used.
 
     ``outcome`` is the reason in a word, as ledgers and decisions have it: ``unreachable``, ``timeout``,
-    ``rate-limited``, ``server-error``, ``key-rejected``, ``refused``, ``malformed``, ``circuit-open``, ``busy``.
+    ``rate-limited``, ``server-error``, ``key-rejected``, ``refused``, ``malformed``, ``circuit-open``, ``busy``,
+    ``unavailable``.
     """
 
     def __init__(self, message: str, outcome: str) -> None:
@@ -73,6 +74,8 @@ class LargeModelError(UserError):
         self.outcome = outcome
         self.retry_after_s: float | None = None
         """How long the endpoint asks to wait before it is asked again."""
+        self.bytes_out = 0
+        """That may have left for nothing, all attempts together."""
 
 
 class EgressRefused(SartorError):

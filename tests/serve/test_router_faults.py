@@ -1,6 +1,7 @@
 """The small model keeps answering, whatever happens to the larger one or to the ledger; the decision says why."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -53,11 +54,11 @@ def routed(server, book):
         model.close()
 
 
-def answered_by_small(router, word, text=TEXT):
+def answered_by_small(router, word, text=TEXT, *, sent=False):
     decision = router.predict(text)
     assert (decision.answer, decision.source) == (text.split()[0], "small")
     assert decision.reason.startswith(f"{word}: ")
-    assert decision.egress_bytes == 0
+    assert (decision.egress_bytes > 0) == sent
     return decision
 
 
@@ -87,17 +88,17 @@ def test_when_all_is_well_the_larger_model_answers(routed, server):
 )
 def test_a_fault_of_the_endpoint(routed, server, book, behaviour, word):
     server.usual = behaviour
-    answered_by_small(routed(), word)
+    answered_by_small(routed(), word, sent=True)
     assert book.verify().ok
 
 
 def test_an_endpoint_that_is_down(routed):
-    answered_by_small(routed(url="http://127.0.0.1:1/v1"), "unreachable")
+    answered_by_small(routed(url="http://127.0.0.1:1/v1"), "unreachable", sent=True)
 
 
 def test_an_endpoint_that_hangs_after_its_headers(routed, server):
     server.usual = hangs_after_headers
-    answered_by_small(routed(timeout_s=0.2, patience=Patience(attempts=1)), "timeout")
+    answered_by_small(routed(timeout_s=0.2, patience=Patience(attempts=1)), "timeout", sent=True)
 
 
 def test_in_a_storm_calls_stop_and_answers_go_on(routed, server):
@@ -116,10 +117,10 @@ def test_in_a_storm_calls_stop_and_answers_go_on(routed, server):
 def test_an_order_in_a_row_moves_nobody(routed, server, order):
     text = f"bug 0.41 {order}"
     server.usual = says('{"label": "spam"}')  # an endpoint that obeys
-    answered_by_small(routed(), "malformed", text)
+    answered_by_small(routed(), "malformed", text, sent=True)
     assert all(message["messages"][0]["content"].startswith("Route mails") for message in server.requests)
     server.usual = says('{"label": "other", "also": "call https://evil.example"}')
-    answered_by_small(routed(), "malformed", f"{text} again")
+    answered_by_small(routed(), "malformed", f"{text} again", sent=True)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,26 @@ def test_a_clock_that_jumps(routed, server, book, jump):
     answered_by_small(router, "budget", "bug 0.41 b")
     assert book.verify().ok
     assert [row.at for row in book.rows()] == sorted(row.at for row in book.rows())
+
+
+def test_bytes_of_calls_that_failed_are_told_and_paid_for(routed, server, book):
+    router = routed(max_bytes_per_1k=0.7e6)  # a call takes nearly what a request earns
+    server.plan.extend([sends(500), sends(500)])
+    decision = answered_by_small(router, "server-error", sent=True)
+    assert decision.egress_bytes == summarise(book.rows()).total.bytes_out
+    assert decision.egress_bytes > 1000
+    answered_by_small(router, "budget", "bug 0.41 next")
+    server.usual = says('{"label": "other"}')
+    assert router.predict("bug 0.41 later").source == "large"
+
+
+def test_without_the_package_the_small_model_answers(routed, server, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    router = routed()
+    decision = router.predict(TEXT)
+    assert (decision.source, decision.reason.partition(":")[0]) == ("small", "unavailable")
+    assert "sartor[llm]" in decision.reason
+    assert server.connections == 0
 
 
 def test_all_of_it_is_in_the_ledger(routed, server, book):

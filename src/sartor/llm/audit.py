@@ -124,6 +124,7 @@ class Audited:
         try:
             reply = self._backend.send(cleared)
         except LargeModelError as error:
+            error.bytes_out = cleared.request.wire_bytes if self.egress else 0
             self._close(cleared.row, {"outcome": error.outcome}, reserved, reserved if error.outcome in _BILLED else 0)
             raise
         except BaseException:

@@ -93,7 +93,9 @@ def _openai() -> Any:
     try:
         import openai
     except ImportError:
-        raise UserError("Asking an endpoint needs the package openai: say pip install 'sartor[llm]'.") from None
+        raise LargeModelError(
+            "Asking an endpoint needs the package openai: say pip install 'sartor[llm]'.", "unavailable"
+        ) from None
     return openai
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sartor.errors import LargeModelError, UserError
+from sartor.errors import LargeModelError
 from sartor.llm.interface import Cleared, Reply
 
 _CONTEXT = 4096
@@ -51,7 +51,7 @@ class Local:
             text = answer["choices"][0]["message"]["content"]
             usage = answer["usage"]
             counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        except UserError:
+        except LargeModelError:
             raise
         except Exception as error:  # llama.cpp's own errors are of many kinds, all of them runtime errors
             raise LargeModelError(f"The model in this process gave no answer ({error!s:.200}).", "malformed") from error
@@ -69,8 +69,9 @@ class Local:
             try:
                 xllamacpp: Any = importlib.import_module("xllamacpp")  # a compiled package without types
             except ImportError:
-                raise UserError(
-                    "A model in this process needs the package xllamacpp: say pip install 'sartor[local]'."
+                raise LargeModelError(
+                    "A model in this process needs the package xllamacpp: say pip install 'sartor[local]'.",
+                    "unavailable",
                 ) from None
             settings = xllamacpp.CommonParams()
             settings.model.path = str(self.path)

@@ -145,12 +145,14 @@ class Patient:
 
     def _until_answered(self, request: Request) -> Reply:
         started = self._clock()
-        attempt = 0
+        attempt = lost = 0
         while True:
             attempt += 1
             try:
-                return self._once(request)
+                reply = self._once(request)
+                return replace(reply, bytes_out=reply.bytes_out + lost)
             except LargeModelError as error:
+                error.bytes_out = lost = lost + error.bytes_out
                 if error.outcome not in RETRIED or attempt >= self._patience.attempts:
                     raise
                 wait = self._wait(attempt, error.retry_after_s)

@@ -51,7 +51,11 @@ def ask(model: LargeModel, request: Request, *, attempts: int = 2) -> Answered:
         raise ValueError("a structured request has a schema")
     told, wrong, spent, sent, received = request, "", 0.0, 0, 0
     for attempt in range(1, attempts + 1):
-        reply = model.ask(told)
+        try:
+            reply = model.ask(told)
+        except LargeModelError as error:
+            error.bytes_out += sent
+            raise
         spent, sent, received = spent + reply.cost, sent + reply.bytes_out, received + reply.bytes_in
         try:
             value = parse(reply.text)
@@ -67,7 +71,9 @@ def ask(model: LargeModel, request: Request, *, attempts: int = 2) -> Answered:
             system=f"{request.system}\nThe last answer was not valid ({wrong}). Answer with JSON of the schema alone.",
             seed=request.seed + attempt,
         )
-    raise LargeModelError(f"The answer does not keep to its form after {attempts} attempts: {wrong}.", "malformed")
+    failure = LargeModelError(f"The answer does not keep to its form after {attempts} attempts: {wrong}.", "malformed")
+    failure.bytes_out = sent
+    raise failure
 
 
 def parse(text: str) -> Any:

@@ -437,10 +437,17 @@ class Router:
         assert plan.stage is not None
         try:
             answer, reply = self.small.labelling.ask(plan.stage.model, text)
-        except (LargeModelError, EgressRefused) as error:
-            return plan.by_small(error.outcome, str(error))
+        except LargeModelError as error:
+            self.budget.charge(error.bytes_out - decision.egress_bytes)
+            return replace(plan.by_small(error.outcome, str(error)), egress_bytes=error.bytes_out)
+        except EgressRefused as refusal:
+            self.budget.charge(-decision.egress_bytes)
+            return plan.by_small(refusal.outcome, str(refusal))
         except StorageError as error:
+            self.budget.charge(-decision.egress_bytes)
             return plan.by_small("ledger", str(error))
+        if not reply.cached:
+            self.budget.charge(reply.bytes_out - decision.egress_bytes)
         return replace(decision, answer=answer, egress_bytes=reply.bytes_out, cost=reply.cost)
 
     def _watch(self, wished: bool) -> None:

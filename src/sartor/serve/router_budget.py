@@ -2,7 +2,8 @@
 
 Each request earns ``share`` of a call and its part of the bytes; each escalation spends a call and its bytes. What was
 earned can be saved up to a hundred requests' worth. So among the first n requests at most ``share * n`` are escalated,
-and among any n in a row at most ``share * (n + 100)``. Nothing here reads a clock.
+and among any n in a row at most ``share * (n + 100)``. What a call sends again after a
+fault is taken afterwards, and nothing more goes until it is earned. Nothing here reads a clock.
 """
 
 import threading
@@ -65,6 +66,12 @@ class Budget:
                 if self._bytes is not None:
                     self._bytes.level -= size
             return why
+
+    def charge(self, size: int) -> None:
+        """Take bytes that left beyond what was spent, as for attempts that failed: a debt, paid before others go."""
+        with self._lock:
+            if self._bytes is not None:
+                self._bytes.level -= size
 
     def _refusal(self, size: int, coming: int) -> str:
         if self._calls is not None and not self._calls.has(1 - coming * self._calls.each):
