@@ -12,7 +12,7 @@ from sartor.data.taskfile import read_task
 from sartor.registry.store import Store
 
 COMMANDS = [
-    *("init", "generate", "predict", "evaluate", "explain", "export"),
+    *("init", "data", "generate", "predict", "evaluate", "compare", "explain", "finetune", "compress", "export"),
     *("models", "show", "families", "controls", "doctor"),
 ]
 
@@ -23,7 +23,7 @@ def test_the_commands_are_those_of_the_contract():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_json_and_seed(sartor, command):
-    ran = sartor(command, "--help")
+    ran = sartor(*(("data", "check") if command == "data" else (command,)), "--help")
     assert ran.code == 0
     assert "--json" in ran.out
     assert "--seed" in ran.out
