@@ -10,8 +10,8 @@ groups anew.
 
 Arms, all of the same pictures: ``sartor``; ``floor`` (no anchor); ``random`` (an anchor of the same shape and spread,
 not learned); ``probe``, ``prototypes``, ``neighbours`` on the net's last layer; ``lora`` and ``full``: the upper stages
-and a head trained for as many seconds as Sartor takes from decoded pictures to a model, and for three times as many; what
-lies below them is computed before the clock starts. These two are judged on 500 pictures at most.
+and a head trained for as many seconds as Sartor takes from decoded pictures to a model, and for three times as many;
+what lies below them is computed before the clock starts. These two are judged on 500 pictures at most.
 
 Dimension key:   N: pictures   C: classes
 """

@@ -14,9 +14,9 @@ from sartor.data import load as loading
 from sartor.data import select, split
 from sartor.data.text import short
 from sartor.errors import DataError, TaskError
-from sartor.families.interface import Condition, FloatArray, IntArray
+from sartor.families.interface import Condition, IntArray
 from sartor.families.text_classification import FAMILY
-from sartor.nn.features import TextFeatures, unit
+from sartor.nn.features import Floats, TextFeatures, unit
 from sartor.nn.text_base import LAST, POOLED
 from sartor.requirement.heuristic import understand
 from sartor.types import Columns, Example, Note, Progress, Requirement, Rows, Task, silent
@@ -154,7 +154,7 @@ def _need(rows: Rows, labelled: bool, base: str | None) -> Requirement:
     return understand(task, some, name="rows", base=base).requirement
 
 
-def vectors_of(found: TextFeatures) -> FloatArray:
+def vectors_of(found: TextFeatures) -> Floats:
     """Return (N, H) unit vectors of what texts mean: the last layer, beside the anchor's where there is one."""
     blocks = [LAST, *([len(POOLED)] if found.pooled.shape[1] > len(POOLED) else [])]
     centred = np.concatenate([found.pooled[:, block] for block in blocks], axis=1)
@@ -208,7 +208,7 @@ def _repeated(group: Sequence[int], targets: IntArray) -> list[int]:
     return found
 
 
-def _random_coverage(vectors: FloatArray, size: int, seed: int) -> float:
+def _random_coverage(vectors: Floats, size: int, seed: int) -> float:
     draws = [np.random.default_rng([seed, at]).permutation(len(vectors))[:size] for at in range(5)]
     return float(np.mean([select.coverage(vectors, draw) for draw in draws]))
 
