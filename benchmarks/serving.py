@@ -253,7 +253,10 @@ def plain() -> None:
     async def readyz() -> Any:
         return {}
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # named as TCP, as sartor serve's is: asyncio then sends small answers at once
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
         print(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
 
