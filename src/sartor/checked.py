@@ -158,7 +158,7 @@ def vectors_of(found: TextFeatures) -> Floats:
     """Return (N, H) unit vectors of what texts mean: the last layer, beside the anchor's where there is one."""
     blocks = [LAST, *([len(POOLED)] if found.pooled.shape[1] > len(POOLED) else [])]
     centred = np.concatenate([found.pooled[:, block] for block in blocks], axis=1)
-    return unit(centred).astype(np.float64)
+    return unit(centred)
 
 
 def doubtful(
