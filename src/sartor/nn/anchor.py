@@ -4,13 +4,16 @@
 are any, read the answers to a question.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from sartor.errors import AssetError
 from sartor.types import Weights
 
 ANCHOR = "anchor.safetensors"
@@ -39,6 +42,19 @@ def read(content: bytes) -> Anchor:
         rows,
         {name.removeprefix(QUESTIONS): tensor for name, tensor in tensors.items() if name.startswith(QUESTIONS)},
     )
+
+
+def from_file(path: Path) -> tuple[Anchor, str]:
+    """Return what a file holds, and the sha256 of its bytes.
+
+    Raises:
+        AssetError: if it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        return read(content), hashlib.sha256(content).hexdigest()
+    except (OSError, SafetensorError) as error:
+        raise AssetError(f"The anchor {path.name} cannot be read ({error}). Install Sartor again.") from error
 
 
 def write(anchor: Anchor, path: Path) -> None:

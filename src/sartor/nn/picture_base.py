@@ -1,10 +1,7 @@
 """A frozen net for pictures in the hand, with the anchor that stands beside its upper stages."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from sartor import settings
 from sartor.assets import catalogue, resolve
@@ -59,12 +56,8 @@ def anchored(base: PictureBase, anchor: Path, *, name: str) -> PictureBase:
     """
     if base.net.anchored is not None:
         raise TaskError(f"The base {base.ref.name!r} has an anchor already. Give the plain base.")
-    try:
-        content = anchor.read_bytes()
-        adapter = anchors.read(content).rows
-    except (OSError, SafetensorError) as error:
-        raise AssetError(f"The anchor {anchor.name} cannot be read ({error}). Install Sartor again.") from error
-    placed = {name: tensor.to(base.net.device) for name, tensor in adapter.items()}
-    sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
+    found, sha256 = anchors.from_file(anchor)
+    placed = {name: tensor.to(base.net.device) for name, tensor in found.rows.items()}
     net = replace(base.net, anchored=picture_anchor.adapted(base.net, placed))
-    return replace(base, ref=BaseRef(name, sha256, base.ref.licence), net=net)
+    ref = BaseRef(name, catalogue.anchored_sha256(base.ref.sha256, sha256), base.ref.licence)
+    return replace(base, ref=ref, net=net)

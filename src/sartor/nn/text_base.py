@@ -1,6 +1,5 @@
 """A frozen text encoder in the hand: its tokenizer, its anchor where it has one, and the layers that are read of it."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from sartor import settings
@@ -139,21 +137,16 @@ def anchored(base: TextBase, anchor: Path, *, name: str) -> TextBase:
     """
     if base.branched:
         raise TaskError(f"The base {base.ref.name!r} has an anchor already. Give the plain base.")
-    try:
-        content = anchor.read_bytes()
-        found = anchors.read(content)
-    except (OSError, SafetensorError) as error:
-        raise AssetError(f"The anchor {anchor.name} cannot be read ({error}). Install Sartor again.") from error
+    found, sha256 = anchors.from_file(anchor)
     device = next(base.encoder.parameters()).device
 
     rows, questions = (
         {name: tensor.to(device) for name, tensor in adapter.items()} for adapter in (found.rows, found.questions)
     )
     lora.check(base.encoder, questions)
-    sha256 = catalogue.anchored_sha256(base.ref.sha256, hashlib.sha256(content).hexdigest())
     return replace(
         base,
-        ref=BaseRef(name, sha256, base.ref.licence),
+        ref=BaseRef(name, catalogue.anchored_sha256(base.ref.sha256, sha256), base.ref.licence),
         branched=BranchedEncoder(base.encoder, rows),
         questions=questions or None,
     )
