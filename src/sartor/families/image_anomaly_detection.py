@@ -7,7 +7,7 @@ Dimension key:   N: pictures   H, W: height and width of a map
 """
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -15,7 +15,16 @@ from typing_extensions import override
 from sartor.data import planted
 from sartor.data.pictures import decode
 from sartor.errors import TaskError
-from sartor.families.interface import FloatArray, IntArray, Planted, UnusualControl, UnusualFamily, Unusualness
+from sartor.families.interface import (
+    FloatArray,
+    IntArray,
+    Planted,
+    Reads,
+    UnusualControl,
+    UnusualFamily,
+    Unusualness,
+    counted,
+)
 from sartor.nn import unusual, unusual_baselines
 from sartor.nn.picture_base import PictureBase, load_picture_base
 from sartor.nn.unusual import PictureMaps
@@ -28,7 +37,7 @@ class ImageAnomalyDetection(UnusualFamily[PictureMaps]):
     name: ClassVar[str] = "image-anomaly-detection"
     summary: ClassVar[str] = "says how unusual a picture is beside good ones, and where"
     generator: ClassVar[str] = "picture-gaussians/1"
-    reads: ClassVar[Literal["texts", "tables", "pictures"]] = "pictures"
+    reads: ClassVar[Reads] = "pictures"
     least: ClassVar[int] = unusual.LEAST
     false_alarms: ClassVar[float] = unusual.FALSE_ALARMS
 
@@ -40,16 +49,9 @@ class ImageAnomalyDetection(UnusualFamily[PictureMaps]):
     def encode(
         self, base: PictureBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> PictureMaps:
-        done = 0
         progress("encode", 0, len(inputs))
-
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress("encode", done, len(inputs))
-
         pictures = (decode(source, side=base.side) for source in inputs)
-        return unusual.encode_maps(base.net, pictures, base.side, on_rows=on_rows)
+        return unusual.encode_maps(base.net, pictures, base.side, on_rows=counted(progress, "encode", len(inputs)))
 
     @override
     def generate(self, requirement: Requirement, support: PictureMaps, groups: IntArray, *, seed: int) -> Weights:

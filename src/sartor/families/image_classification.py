@@ -32,6 +32,7 @@ from sartor.families.interface import (
     LabelFamily,
     Prediction,
     Reads,
+    counted,
 )
 from sartor.nn import picture_baselines, picture_evidence, picture_features, solve
 from sartor.nn.picture_base import PictureBase, load_picture_base
@@ -76,15 +77,9 @@ class ImageClassification(LabelFamily[PictureFeatures]):
     def encode(
         self, base: PictureBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> PictureFeatures:
-        done = 0
         progress("encode", 0, len(inputs))
-
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress("encode", done, len(inputs))
-
         pictures = (decode(source, side=base.side) for source in inputs)
+        on_rows = counted(progress, "encode", len(inputs))
         return picture_features.encode_pictures(base.net, pictures, base.side, on_rows=on_rows)
 
     @override

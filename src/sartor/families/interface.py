@@ -66,6 +66,18 @@ class NoBase:
         return BaseRef(NO_BASE, "", "")
 
 
+def counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """Return what is told the rows of each batch, and tells how many are done."""
+    done = 0
+
+    def on_rows(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(stage, done, total)
+
+    return on_rows
+
+
 F = TypeVar("F", bound=Features)
 
 STRONGEST = 2.0

@@ -27,7 +27,15 @@ from typing_extensions import override
 
 from sartor.assets import catalogue
 from sartor.data.text import answers_a_question, encodable
-from sartor.families.interface import LEAST_UNLABELLED, Condition, Control, FloatArray, LabelFamily, Prediction
+from sartor.families.interface import (
+    LEAST_UNLABELLED,
+    Condition,
+    Control,
+    FloatArray,
+    LabelFamily,
+    Prediction,
+    counted,
+)
 from sartor.nn import features, solve
 from sartor.nn.branch import BranchedEncoder
 from sartor.nn.encoder import (
@@ -93,14 +101,7 @@ class TextClassification(LabelFamily[TextFeatures]):
         self, base: TextBase, requirement: Requirement, inputs: Sequence[str], *, progress: Progress = silent
     ) -> TextFeatures:
         inputs = [encodable(text) for text in inputs]
-        done = 0
-
-        def on_rows(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress("encode", done, len(inputs))
-
-        pooled, cut = base.pooled(inputs, requirement.max_tokens, on_rows)
+        pooled, cut = base.pooled(inputs, requirement.max_tokens, counted(progress, "encode", len(inputs)))
         words, characters = features.hash_ngrams(inputs)
         return TextFeatures(pooled, words, characters, cut, tuple(inputs))
 
