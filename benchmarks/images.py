@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from benchmarks.common import Run, arguments, group_mean, holm, points, seed_mean, seed_p_value, table
 from sartor.data.pictures import decode
-from sartor.families.image_classification import FAMILY
+from sartor.families.image_classification import FAMILY, frozen
 from sartor.families.interface import Condition
 from sartor.nn import picture_anchor, picture_features
 from sartor.nn.anchor import ANCHOR, Anchor, read, write
@@ -208,7 +208,7 @@ def judged(encoded: Encoded, support: Ints, pace: float, trained: PictureBase | 
         found = float(np.mean([right[wanted == at].mean() for at in range(len(labels))]))
         return {"task": task.name, "group": task.group, "arm": arm, "accuracy": found, "seconds": seconds}
 
-    for arm, features in ((SARTOR, encoded.learned), (FLOOR, _frozen(encoded.learned)), (RANDOM, encoded.random)):
+    for arm, features in ((SARTOR, encoded.learned), (FLOOR, frozen(encoded.learned)), (RANDOM, encoded.random)):
         began = time.perf_counter()
         weights = FAMILY.generate(need, _condition(features, support, task.targets), seed=0)
         seconds = time.perf_counter() - began
@@ -240,10 +240,6 @@ def judged(encoded: Encoded, support: Ints, pace: float, trained: PictureBase | 
 def _condition(features: PictureFeatures, support: Ints, targets: Ints) -> Condition[PictureFeatures]:
     nothing = np.arange(0)
     return Condition(labels=features.take(nothing), support=features.take(support), targets=targets[support])
-
-
-def _frozen(features: PictureFeatures) -> PictureFeatures:
-    return PictureFeatures({name: features.blocks[name] for name in BLOCKS})
 
 
 def fine_tuned(

@@ -202,12 +202,13 @@ def majority(requirement: Requirement, condition: _Condition, rows: PictureFeatu
 
 def without_anchor(requirement: Requirement, condition: _Condition, rows: PictureFeatures, seed: int) -> FloatArray:
     """Return the floor's answers: the same head on the frozen net alone."""
-    plain = replace(condition, labels=_frozen(condition.labels), support=_frozen(condition.support))
+    plain = replace(condition, labels=frozen(condition.labels), support=frozen(condition.support))
     weights = FAMILY.generate(requirement, plain, seed=seed)
     return FAMILY.predict(requirement, weights, rows).probabilities
 
 
-def _frozen(features: PictureFeatures) -> PictureFeatures:
+def frozen(features: PictureFeatures) -> PictureFeatures:
+    """Return the blocks of the frozen net alone, on which the floor stands."""
     return PictureFeatures({name: features.blocks[name] for name in BLOCKS})
 
 
